@@ -1,0 +1,158 @@
+"""The cut tree of one graph after another: grow a core, split where a flow falls short."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from partwise.cuttree.flow import SIDE, is_certified, join_core, local_flow, settle
+from partwise.cuttree.split import (
+    DEPTH,
+    LEAVING,
+    count_arcs_of_side,
+    pivot_of_side,
+    shrink_side,
+    store_side,
+    take_graph,
+    with_free_arcs,
+)
+
+
+class Units(NamedTuple):
+    """What is known of every unit, and what the construction finds out; all (n,) int64.
+
+    Attributes:
+        degree: capacity of all its edges.
+        order: units in descending order of degree, ties by id.
+        rank: place in `order`.
+        vertex: its vertex in the graph at hand (scratch).
+        flow: value of the tree edge the unit stands for; every unit but the first stands for
+            one.
+        ends: (n, 2) the two ends of that tree edge.
+    """
+
+    degree: NDArray[np.int64]
+    order: NDArray[np.int64]
+    rank: NDArray[np.int64]
+    vertex: NDArray[np.int64]
+    flow: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+
+@njit(cache=True, nogil=True)
+def units_of(degree):
+    """Units in descending order of `degree`, nothing found out yet."""
+    n = len(degree)
+    order = np.argsort(-degree, kind="mergesort")
+    rank = np.empty(n, np.int64)
+    for i in range(n):
+        rank[order[i]] = i
+    return Units(
+        degree,
+        order,
+        rank,
+        np.zeros(n, np.int64),
+        np.zeros(n, np.int64),
+        np.zeros((n, 2), np.int64),
+    )
+
+
+@njit(cache=True, nogil=True)
+def _vertices_in_order(marks, n, units):
+    """Vertices that are units, in descending order of degree."""
+    ranks = np.empty(n, np.int64)
+    count = 0
+    for u in range(n):
+        unit = marks.name[u]
+        if unit >= 0:
+            ranks[count] = units.rank[unit]
+            units.vertex[unit] = u
+            count += 1
+    ranks = ranks[:count]
+    ranks.sort()
+    for i in range(count):
+        ranks[i] = units.vertex[units.order[ranks[i]]]
+    return ranks
+
+
+@njit(cache=True, nogil=True)
+def _attach(arcs, marks, units, v, pivot):
+    unit = marks.name[v]
+    units.flow[unit] = units.degree[unit]
+    units.ends[unit, 0] = unit
+    units.ends[unit, 1] = pivot
+    join_core(arcs, marks, v)
+
+
+@njit(cache=True, nogil=True)
+def _split(arcs, marks, shelf, units, n, used, value):
+    """Store the side the last flow found, shrink it to vertex `n`."""
+    for i in range(marks.count[SIDE]):
+        marks.dead[marks.side[i]] = LEAVING
+        marks.new_id[marks.side[i]] = i
+    inside, leaving, border = count_arcs_of_side(arcs, marks)
+    edge = pivot_of_side(marks, units.rank)
+    units.flow[edge] = value
+    arcs, used = with_free_arcs(arcs, marks, n, used, min(leaving, n))
+    shelf = store_side(arcs, marks, shelf, 2 * edge, inside, border)
+    used = shrink_side(arcs, marks, n, used, 2 * edge + 1)
+    return arcs, shelf, used
+
+
+@njit(cache=True, nogil=True)
+def grow_core(arcs, marks, shelf, units, vertices, i, n, used):
+    """Attach or split off `vertices[i:]`; with `i == 0` the core is begun.
+
+    Stops early where a flow is needed and `arcs.back` is empty. Returns arcs, shelf, the place
+    reached in `vertices`, vertices and arcs in use.
+    """
+    pivot = marks.name[vertices[0]]
+    if i == 0:
+        join_core(arcs, marks, vertices[0])
+        i = 1
+    while i < len(vertices):
+        v = vertices[i]
+        if marks.dead[v]:
+            i += 1
+            continue
+        trapped = np.int64(0)
+        if not is_certified(arcs, marks, v):
+            if len(arcs.back) == 0:
+                break
+            trapped = local_flow(arcs, marks, v, n, used)
+            settle(arcs, marks, n)
+        if trapped == 0:
+            _attach(arcs, marks, units, v, pivot)
+        else:
+            value = units.degree[marks.name[v]] - trapped
+            arcs, shelf, used = _split(arcs, marks, shelf, units, n, used, value)
+            n += 1
+        i += 1
+    return arcs, shelf, i, n, used
+
+
+@njit(cache=True, nogil=True)
+def finish_graph(marks, units, pivot, n):
+    """Tie the tree edges whose ends lie in this graph to its pivot; clear the marks."""
+    ends = units.ends
+    for u in range(n):
+        name = marks.name[u]
+        if name < 0 and not marks.dead[u]:
+            ends[~name >> 1, ~name & 1] = pivot
+        marks.core_weight[u] = 0
+        marks.height[u] = 1
+        marks.dead[u] = 0
+
+
+@njit(cache=True, nogil=True)
+def solve_shelf(arcs, marks, shelf, units):
+    """Solve all graphs on the shelf, and those split off from them."""
+    while shelf.top[DEPTH] > 0:
+        arcs, n, used = take_graph(arcs, marks, shelf)
+        vertices = _vertices_in_order(marks, n, units)
+        pivot = marks.name[vertices[0]]
+        arcs, shelf, _, n, _ = grow_core(arcs, marks, shelf, units, vertices, 0, n, used)
+        finish_graph(marks, units, pivot, n)

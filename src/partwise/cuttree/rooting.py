@@ -1,0 +1,116 @@
+"""From tree edges to a rooted tree, and the second limb of every cut's value."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True)
+def root_tree(ends, order):
+    """Root the tree at `order[0]`.
+
+    Args:
+        ends: (n, 2) ends of the tree edge every unit but the root stands for.
+        order: (n,) units; the first becomes the root.
+
+    Returns:
+        parent (n,), the unit whose edge leads to the parent (n,), and all units with
+        parents before children (n,).
+    """
+    n = len(ends)
+    start = np.zeros(n + 2, np.int64)
+    for i in range(1, n):
+        u = order[i]
+        start[ends[u, 0] + 2] += 1
+        start[ends[u, 1] + 2] += 1
+    for u in range(n):
+        start[u + 2] += start[u + 1]
+    incident = np.empty(2 * n, np.int64)
+    for i in range(1, n):
+        u = order[i]
+        for k in range(2):
+            end = ends[u, k]
+            incident[start[end + 1]] = u
+            start[end + 1] += 1
+    parent = np.full(n, -1, np.int64)
+    edge = np.full(n, -1, np.int64)
+    walk = np.empty(n, np.int64)
+    walk[0] = order[0]
+    size = 1
+    for k in range(n):
+        u = walk[k]
+        for j in range(start[u], start[u + 1]):
+            e = incident[j]
+            if e != edge[u]:
+                v = ends[e, 0] + ends[e, 1] - u
+                parent[v], edge[v], walk[size] = u, e, v
+                size += 1
+    return parent, edge, walk
+
+
+@njit(cache=True, nogil=True)
+def chains(parent, walk):
+    """Heavy paths: depth of every unit and the top of the path it lies on."""
+    n = len(parent)
+    size = np.ones(n, np.int64)
+    for i in range(n - 1, 0, -1):
+        size[parent[walk[i]]] += size[walk[i]]
+    heavy = np.full(n, -1, np.int64)
+    depth = np.zeros(n, np.int64)
+    for i in range(1, n):
+        u = walk[i]
+        p = parent[u]
+        depth[u] = depth[p] + 1
+        if heavy[p] < 0 or size[u] > size[heavy[p]]:
+            heavy[p] = u
+    top = np.arange(n)
+    for i in range(1, n):
+        u = walk[i]
+        if heavy[parent[u]] == u:
+            top[u] = top[parent[u]]
+    return depth, top
+
+
+@njit(cache=True, nogil=True)
+def common_ancestor(parent, depth, top, u, v):
+    """Lowest common ancestor, in a logarithmic number of jumps."""
+    while top[u] != top[v]:
+        if depth[top[u]] < depth[top[v]]:
+            v = parent[top[v]]
+        else:
+            u = parent[top[u]]
+    return u if depth[u] < depth[v] else v
+
+
+@njit(cache=True, nogil=True)
+def low_limbs(parent, walk, lo_degree, sources, targets, capacities, f1, f2, f3):
+    """(n,) sum of the second limbs of the edges that cross every unit's tree edge.
+
+    A leaf's are its degree. For the others every graph edge counts at both ends and, taken
+    twice, against its ends' common ancestor; sums over subtrees are then sums over crossing
+    edges. Integers, so nothing is lost in the differences.
+    """
+    n = len(parent)
+    inner = np.zeros(n, np.bool_)
+    for i in range(1, n):
+        inner[parent[walk[i]]] = True
+    inner[walk[0]] = True
+    cut = lo_degree.copy()
+    if inner.sum() > 1:
+        depth, top = chains(parent, walk)
+        for e in range(len(capacities)):
+            u, v = np.int64(sources[e]), np.int64(targets[e])
+            x = np.float64(capacities[e]) * f1 * f2
+            lo = np.int64(np.rint((x - np.rint(x)) * f3))
+            if not inner[u]:
+                u = parent[u]
+            if not inner[v]:
+                v = parent[v]
+            if u != v:
+                u = common_ancestor(parent, depth, top, u, v)
+            cut[u] -= 2 * lo
+        for i in range(n - 1, 0, -1):
+            u = walk[i]
+            cut[parent[u]] += cut[u]
+    return cut
