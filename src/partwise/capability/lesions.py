@@ -1,0 +1,119 @@
+"""Interventions: a network without a module, or without its interfaces."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from partwise.errors import UnreadableModelError
+from partwise.graph import UnitMap, WeightBlock
+from partwise.loss.masking import masked_weights
+
+CHANNEL_DIM = 1
+
+
+class Lesions:
+    """Runs a network with some of its units held at their mean.
+
+    A unit that is held sends every reader its mean over reference samples; a held output is
+    replaced by its mean. Works on any network whose weight blocks belong to layers.
+
+    Args:
+        model: the network.
+        units: its unit map.
+        reference: (b, ...) samples that the means are taken over.
+
+    Raises:
+        UnreadableModelError: if a weight block belongs to no Linear or Conv layer.
+    """
+
+    def __init__(self, model: nn.Module, units: UnitMap, reference: Tensor):
+        self.model = model
+        self.units = units
+        self._means: dict[str, Tensor] = {}
+        with self._hooks(self._record), torch.no_grad():
+            self._output_mean = model(reference).mean(0)
+
+    @torch.no_grad()
+    def outputs(self, x: Tensor, held: Tensor) -> Tensor:
+        """(b, outputs) of the network with the units of `held` (n,) bool at their means."""
+
+        def hold(block: WeightBlock, value: Tensor) -> Tensor:
+            shape = [1, -1, *[1] * (value.dim() - 2)]
+            chosen = held[block.columns[0]].reshape(shape)
+            return torch.where(chosen, self._means[block.parameter].reshape(shape), value)
+
+        with self._hooks(hold):
+            outputs = self.model(x)
+        own = self.units.groups[-1]
+        return torch.where(held[own.start : own.stop], self._output_mean, outputs)
+
+    @torch.no_grad()
+    def activations(self, x: Tensor) -> Tensor:
+        """(b, n) value of each unit that a layer reads, averaged over positions; else 0."""
+        values = torch.zeros(len(x), self.units.n)
+
+        def record(block: WeightBlock, value: Tensor) -> Tensor:
+            flat = value.flatten(2).mean(2) if value.dim() > 2 else value
+            values[:, block.columns[0]] = flat
+            return value
+
+        with self._hooks(record):
+            outputs = self.model(x)
+        own = self.units.groups[-1]
+        if outputs.shape[1] == len(own):
+            values[:, own.start : own.stop] = outputs
+        return values
+
+    def _record(self, block: WeightBlock, value: Tensor) -> Tensor:
+        over = [0, *range(2, value.dim())]
+        self._means[block.parameter] = value.detach().mean(over)
+        return value
+
+    @contextlib.contextmanager
+    def _hooks(self, replace: Any) -> Iterator[None]:
+        """Runs `replace(block, value)` on what every layer is about to read."""
+        handles = []
+        for block in self.units.blocks:
+            layer = _layer(self.model, block)
+
+            def hook(
+                module: nn.Module, inputs: tuple[Tensor, ...], block: WeightBlock = block
+            ) -> tuple[Tensor, ...]:
+                return (replace(block, inputs[0]), *inputs[1:])
+
+            handles.append(layer.register_forward_pre_hook(hook))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+@torch.no_grad()
+def without_interfaces(
+    model: nn.Module, units: UnitMap, labels: Tensor, x: Tensor, pair: tuple[int, int] | None = None
+) -> Tensor:
+    """(b, outputs) of the network with the weights between modules removed.
+
+    Args:
+        model: the network.
+        units: its unit map.
+        labels: (n,) module of each unit.
+        x: (b, ...) samples.
+        pair: remove only what joins these two modules.
+    """
+    weights = masked_weights(model, units, labels, pair)
+    return torch.func.functional_call(model, weights, (x,))
+
+
+def _layer(model: nn.Module, block: WeightBlock) -> nn.Module:
+    name = block.parameter.rpartition(".")[0]
+    layer = model.get_submodule(name)
+    if not isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        raise UnreadableModelError(f"'{block.parameter}' belongs to no layer that can be lesioned")
+    return layer

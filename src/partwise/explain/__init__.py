@@ -1,0 +1,28 @@
+"""Describing modules and interfaces, in words that were tested."""
+
+from partwise.explain.explain import (
+    Writer,
+    count_verdicts,
+    explain,
+    explain_subject,
+    subject_of,
+)
+from partwise.explain.program_writer import ProgramWriter
+from partwise.explain.subject import Subject
+from partwise.explain.values import Claim, Description, Evidence, Explained, Failed, Verdict
+
+__all__ = [
+    "Claim",
+    "Description",
+    "Evidence",
+    "Explained",
+    "Failed",
+    "ProgramWriter",
+    "Subject",
+    "Verdict",
+    "Writer",
+    "count_verdicts",
+    "explain",
+    "explain_subject",
+    "subject_of",
+]

@@ -1,0 +1,137 @@
+"""Explaining a network: evidence, words, and the test of every word."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from partwise.errors import DataError
+from partwise.explain.gather import interface_evidence, module_evidence
+from partwise.explain.program_writer import ProgramWriter
+from partwise.explain.subject import Subject
+from partwise.explain.values import Description, Evidence, Explained, Failed
+from partwise.explain.verification import verify_claim
+from partwise.graph import UnitMap, unit_map
+from partwise.tasks import Task
+
+
+class Writer(Protocol):
+    """Whatever turns evidence into a description."""
+
+    @property
+    def name(self) -> str:
+        """How reports name the writer."""
+        ...
+
+    def write(
+        self, evidence: Evidence, neighbours: Sequence[Description] = ()
+    ) -> Description | Failed:
+        """Describes a module or an interface; failures are values, never text."""
+        ...
+
+
+def subject_of(
+    model: nn.Module,
+    labels: NDArray[np.int64],
+    task: Task,
+    units: UnitMap | None = None,
+    samples: int = 1000,
+    seed: int = 0,
+) -> Subject:
+    """A network, taken apart by `labels`, ready to be explained or audited.
+
+    Raises:
+        DataError: if the labels or the task do not fit the network.
+    """
+    units = unit_map(model, len(task.inputs)) if units is None else units
+    if len(labels) != units.n:
+        raise DataError(f"there are {len(labels)} labels for {units.n} units")
+    return Subject(model, units, units.graph(model), np.asarray(labels), task, samples, seed)
+
+
+def explain(
+    model: nn.Module,
+    labels: NDArray[np.int64],
+    task: Task,
+    writer: Writer | None = None,
+    *,
+    samples: int = 1000,
+    seed: int = 0,
+    on_step: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Explained]:
+    """Describes every module and interface of a network, and tests what was said.
+
+    Args:
+        model: the network.
+        labels: (n,) module of each unit, from `find_modules`.
+        task: where its samples come from: `train` for evidence, `claims` for the tests.
+        writer: who describes; the built-in one when left out.
+        samples: samples per split.
+        seed: seed of the samples.
+        on_step: told after each subject how many are done, of how many.
+
+    Returns:
+        Modules first, then interfaces between modules that share an edge.
+
+    Raises:
+        DataError: if the labels or the task do not fit the network.
+        UnreadableModelError: if the model cannot be read.
+    """
+    writer = ProgramWriter() if writer is None else writer
+    training = model.training
+    model.eval()
+    try:
+        subject = subject_of(model, labels, task, samples=samples, seed=seed)
+        return explain_subject(subject, writer, on_step)
+    finally:
+        model.train(training)
+
+
+def explain_subject(
+    subject: Subject,
+    writer: Writer,
+    on_step: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Explained]:
+    """`explain` for a subject that was taken apart already."""
+    pairs, explained = subject.interfaces, list[Explained]()
+    total = subject.modules + len(pairs)
+    for module in range(subject.modules):
+        explained.append(_explained(subject, module_evidence(subject, module), writer, explained))
+        on_step(len(explained), total)
+    for pair in pairs:
+        explained.append(_explained(subject, interface_evidence(subject, pair), writer, explained))
+        on_step(len(explained), total)
+    return explained
+
+
+def count_verdicts(explained: Sequence[Explained]) -> dict[str, int]:
+    """How many claims were supported, refuted, undecided, and how many descriptions failed."""
+    outcomes = Counter(verdict.outcome for each in explained for verdict in each.verdicts)
+    failed = sum(isinstance(each.description, Failed) for each in explained)
+    return {
+        "supported": outcomes["supported"],
+        "refuted": outcomes["refuted"],
+        "undecided": outcomes["undecided"],
+        "failed": failed,
+    }
+
+
+def _explained(
+    subject: Subject, evidence: Evidence, writer: Writer, known: Sequence[Explained]
+) -> Explained:
+    neighbours = [each.description for each in known if isinstance(each.description, Description)]
+    description = writer.write(evidence, neighbours)
+    claims = () if isinstance(description, Failed) else description.claims
+    verdicts = tuple(verify_claim(subject, evidence, claim) for claim in claims)
+    return Explained(
+        subject=evidence.subject,
+        evidence=evidence,
+        description=description,
+        verdicts=verdicts,
+        writer=writer.name,
+    )

@@ -1,0 +1,205 @@
+"""Where the units of a network sit in its weights.
+
+A `UnitMap` is read once from a model's structure. With it, any later state of the same model
+turns into capacities, a penalty, or a mask, without tracing again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from partwise.errors import GraphError
+from partwise.graph.unit_graph import UnitGraph, UnitGroup
+
+
+@dataclass(frozen=True, eq=False)
+class WeightBlock:
+    """One weight tensor, and the units its entries join.
+
+    Attributes:
+        parameter: the tensor's name in the model's state dict.
+        rows: (r,) long, the unit that each row (output) writes to.
+        columns: (r or 1, c) long, the unit that each column (input) reads from.
+        gains: names of the normalisation modules between the read units and this tensor;
+            their gains are folded into the columns.
+    """
+
+    parameter: str
+    rows: Tensor
+    columns: Tensor
+    gains: tuple[str, ...] = ()
+
+    def pick(self, per_unit: Tensor) -> tuple[Tensor, Tensor]:
+        """A per-unit tensor (n,), laid out to broadcast over the block: (r, 1) and (r or 1, c)."""
+        return per_unit[self.rows][:, None], per_unit[self.columns]
+
+
+@dataclass(frozen=True, eq=False)
+class UnitMap:
+    """The units of a network: their groups, and the weight blocks that join them.
+
+    Attributes:
+        n: number of units: inputs first, then layer by layer, outputs last.
+        groups: the layers, in unit order.
+        blocks: every weight tensor that carries capacity.
+        rescalable: (n,) bool; True where scaling a unit's incoming weights and bias up, and its
+            outgoing weights down, by the same positive factor leaves the function unchanged
+            (ReLU-like units between linear layers).
+    """
+
+    n: int
+    groups: tuple[UnitGroup, ...]
+    blocks: tuple[WeightBlock, ...]
+    rescalable: Tensor
+
+    def magnitudes(self, model: nn.Module) -> list[Tensor]:
+        """|weight| of each block as an (r, c) matrix, gains folded in, kernels summed.
+
+        Differentiable in the model's weights; the gains are treated as constants.
+        """
+        parameters = dict(model.named_parameters())
+        return [self._magnitude(model, parameters[block.parameter], block) for block in self.blocks]
+
+    def _magnitude(self, model: nn.Module, weight: Tensor, block: WeightBlock) -> Tensor:
+        matrix = weight.abs()
+        if matrix.dim() > 2:
+            matrix = matrix.flatten(2).sum(2)
+        for name in block.gains:
+            gain = norm_gain(model.get_submodule(name))
+            matrix = matrix * gain.repeat_interleave(matrix.shape[1] // len(gain))
+        return matrix
+
+    @torch.no_grad()
+    def gauge(
+        self,
+        model: nn.Module,
+        start: Tensor | None = None,
+        rounds: int = 200,
+        tolerance: float = 1e-10,
+    ) -> Tensor:
+        """(n,) factor per unit that brings a network into its balanced gauge.
+
+        Rescaling a ReLU unit changes |w| for free. Of all networks that compute the same
+        function, the balanced one has the least total capacity: every rescalable unit then has
+        as much capacity coming in as going out. The optimum is unique, since the total is
+        convex in the logarithms of the factors, so capacities no longer depend on the scale
+        that training happened to end at. A block entry from unit i to unit j is multiplied by
+        `gauge[j] / gauge[i]`; units that are not rescalable keep 1, units that nothing enters
+        or nothing leaves (they carry no signal) get 0 both ways.
+
+        Coordinate descent, a group at a time; matrix balancing as in Osborne (1960). `start`
+        is a gauge to begin from, such as the last one of a network that has moved little.
+        """
+        matrices = [matrix.double() for matrix in self.magnitudes(model)]
+        alive = self._alive(matrices)
+        log_gauge = torch.zeros(self.n, dtype=torch.float64)
+        if start is not None:
+            log_gauge = torch.where(start > 0, start, 1).log()
+        movable = self.rescalable & alive
+        if not movable.any():
+            return alive.double()
+        colours = self._update_order()
+        for _ in range(rounds):
+            step = 0.0
+            for colour in colours:
+                into, out = self._flows(matrices, (log_gauge.exp() * alive))
+                move = torch.where(movable & colour & (into > 0) & (out > 0), (out / into).log(), 0)
+                log_gauge += move / 2
+                step = max(step, move.abs().max().item())
+            if step < tolerance:
+                break
+        return log_gauge.exp() * alive
+
+    def _update_order(self) -> list[Tensor]:
+        """Masks of units that may move together: the even and the odd groups."""
+        parity = torch.as_tensor(
+            np.repeat(np.arange(len(self.groups)), [len(g) for g in self.groups])
+        )
+        return [parity % 2 == 0, parity % 2 == 1]
+
+    def _flows(self, matrices: list[Tensor], gauge: Tensor) -> tuple[Tensor, Tensor]:
+        """(n,) capacity that enters, and that leaves, every unit under `gauge`."""
+        into, out = torch.zeros(2, self.n, dtype=torch.float64)
+        for block, matrix in zip(self.blocks, matrices, strict=True):
+            scaled = gauged(matrix, *block.pick(gauge))
+            into.index_add_(0, block.rows, scaled.sum(1))
+            columns = block.columns.expand(scaled.shape)
+            out.index_add_(0, columns.reshape(-1), scaled.reshape(-1))
+        return into, out
+
+    def _alive(self, matrices: list[Tensor]) -> Tensor:
+        alive = torch.ones(self.n, dtype=torch.bool)
+        while True:
+            into, out = self._flows(matrices, alive.double())
+            dead = self.rescalable & alive & ((into == 0) | (out == 0))
+            if not dead.any():
+                return alive
+            alive &= ~dead
+
+    @torch.no_grad()
+    def graph(self, model: nn.Module, gauge: Tensor | None = None) -> UnitGraph:
+        """The model's weights as a unit graph with capacities |w|; weights of 0 give no edge.
+
+        Args:
+            model: the model this map was read from, in any later state.
+            gauge: (n,) factor per unit; the balanced gauge of `gauge` when left out.
+
+        Raises:
+            GraphError: if a weight is NaN or infinite, naming the tensor.
+        """
+        self._refuse_bad_weights(model)
+        gauge = self.gauge(model) if gauge is None else gauge
+        edges = [
+            self._edges(block, gauged(matrix.double(), *block.pick(gauge)))
+            for block, matrix in zip(self.blocks, self.magnitudes(model), strict=True)
+        ]
+        sources, targets, capacities = (np.concatenate(part) for part in zip(*edges, strict=True))
+        return UnitGraph.from_edges(self.n, sources, targets, capacities, self.groups)
+
+    def _edges(
+        self, block: WeightBlock, matrix: Tensor
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        rows, columns = block.rows[:, None].expand(matrix.shape), block.columns.expand(matrix.shape)
+        keep = (matrix > 0) & (rows != columns)
+        return columns[keep].numpy(), rows[keep].numpy(), matrix[keep].numpy()
+
+    def _refuse_bad_weights(self, model: nn.Module) -> None:
+        parameters = dict(model.named_parameters())
+        for block in self.blocks:
+            weight = parameters[block.parameter]
+            if not torch.isfinite(weight).all():
+                count = int((~torch.isfinite(weight)).sum())
+                raise GraphError(
+                    f"{block.parameter} holds {count} NaN or infinite weights; "
+                    "a graph needs finite ones (go back to an earlier checkpoint)"
+                )
+
+
+def gauged(matrix: Tensor, row_gauge: Tensor, column_gauge: Tensor) -> Tensor:
+    """`matrix` (r, c) with rows scaled by `row_gauge` and columns by 1 / `column_gauge`.
+
+    A gauge of 0 marks a unit without signal; its entries become 0.
+    """
+    inverse = torch.where(column_gauge > 0, 1 / column_gauge, 0)
+    return matrix * row_gauge * inverse
+
+
+def norm_gain(module: nn.Module) -> Tensor:
+    """(channels,) factor by which a normalisation module scales each channel, at inference.
+
+    For BatchNorm |weight| / sqrt(running variance + eps); for LayerNorm and RMSNorm |weight|,
+    since the shared scale of a sample is no property of the weights.
+    """
+    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+        count = module.num_features
+        weight = module.weight.detach().abs() if module.affine else torch.ones(count)
+        variance = module.running_var if module.track_running_stats else torch.ones(count)
+        return weight / (variance + module.eps).sqrt()
+    assert isinstance(module, nn.LayerNorm | nn.RMSNorm)
+    weight = module.weight
+    return torch.ones(module.normalized_shape[-1]) if weight is None else weight.detach().abs()

@@ -1,0 +1,6 @@
+"""Loss terms that make a network modular."""
+
+from partwise.loss.penalty import CutTreePenalty, CutTreeSchedule
+from partwise.loss.sparsity import l1_penalty
+
+__all__ = ["CutTreePenalty", "CutTreeSchedule", "l1_penalty"]

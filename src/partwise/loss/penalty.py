@@ -1,0 +1,188 @@
+"""The cut-tree penalty: one extra term that makes a network come apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from partwise.errors import CheckpointError
+from partwise.graph import UnitMap, WeightBlock, unit_map
+from partwise.graph.unit_map import norm_gain
+from partwise.loss.masking import masked_weights
+from partwise.loss.masses import block_masses, entry_masses, interface_share, newman_q_of_masses
+from partwise.modules import search_modules
+
+
+@dataclass(frozen=True)
+class CutTreeSchedule:
+    """When and how hard the penalty presses.
+
+    Attributes:
+        strength: weight of the penalty, in units of the task loss per unit of Newman's Q.
+        start: steps of plain training before the first cut tree.
+        ramp: steps over which the strength rises from 0 to full.
+        refresh_every: steps between cut trees.
+        inflations: powers of the capacities that trees are built for.
+        min_gain: Q that a split must earn to be kept (the merge pass).
+        mask_share: share of steps in which the network runs without its interface weights.
+        mask_after: steps after `start` before masking begins.
+        seed: seed of the choice of masked steps.
+    """
+
+    strength: float = 1.0
+    start: int = 1000
+    ramp: int = 1000
+    refresh_every: int = 100
+    inflations: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
+    min_gain: float = 0.1
+    mask_share: float = 0.3
+    mask_after: int = 500
+    seed: int = 0
+
+
+class CutTreePenalty:
+    """Penalty that rewards a network for the modules that its cut tree shows.
+
+    Every `refresh_every` steps the model's weights become a unit graph, the graph a cut tree and
+    the tree a partition. Between refreshes the penalty is strength · (1 - Q) with Newman's Q of
+    that partition under the current weights, in the balanced gauge of the last refresh: one pass
+    over the weights, no graph in sight. Q is scale free, so shrinking all weights gains nothing.
+
+    Beside the penalty, `run` evaluates the model with the interface weights masked in a share of
+    the steps, so that what is left of the interface is not relied on.
+
+        penalty = CutTreePenalty(model)
+        for x, y in batches:
+            loss = criterion(penalty.run(x), y) + penalty()
+            optimizer.zero_grad(); loss.backward(); optimizer.step()
+
+    Args:
+        model: any module that `unit_map` can read.
+        schedule: when and how hard it presses; the keyword arguments override single fields.
+        inputs: number of input features, where the first layer does not tell.
+        units: the model's unit map, where it was read already.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        schedule: CutTreeSchedule | None = None,
+        *,
+        inputs: int | None = None,
+        units: UnitMap | None = None,
+        **fields: float | int | Sequence[float],
+    ):
+        base = schedule if schedule is not None else CutTreeSchedule()
+        self.schedule = CutTreeSchedule(**{**vars(base), **fields})  # type: ignore[arg-type]
+        self.model = model
+        self.units = unit_map(model, inputs) if units is None else units
+        self.step = 0
+        self.labels = torch.zeros(self.units.n, dtype=torch.long)
+        self.gauge = torch.ones(self.units.n, dtype=torch.float64)
+        self._members: list[tuple[Tensor, Tensor]] = []
+
+    @property
+    def modules(self) -> int:
+        """Number of modules in the partition now in force."""
+        return int(self.labels.max()) + 1
+
+    @property
+    def weight(self) -> float:
+        """Strength at the current step, ramp included."""
+        since = self.step - self.schedule.start
+        return self.schedule.strength * min(1.0, max(0.0, since / max(1, self.schedule.ramp)))
+
+    def __call__(self) -> Tensor:
+        """The penalty at this step, a scalar; advances the schedule by one step.
+
+        Zero before `start` and while the network is one module.
+        """
+        since = self.step - self.schedule.start
+        due = since >= 0 and since % self.schedule.refresh_every == 0
+        if due and self.schedule.strength:
+            self.refresh()
+        weight = self.weight
+        self.step += 1
+        if weight == 0 or self.modules == 1:
+            return next(self.model.parameters()).new_zeros(())
+        return weight * (1 - newman_q_of_masses(self.masses()))
+
+    def refresh(self) -> None:
+        """Finds the partition anew from the model's current weights."""
+        self.gauge = self.units.gauge(self.model, start=self.gauge, rounds=20, tolerance=1e-6)
+        graph = self.units.graph(self.model, gauge=self.gauge)
+        found = search_modules(graph, self.schedule.min_gain, self.schedule.inflations)
+        self.set_labels(torch.as_tensor(found.labels))
+
+    def set_labels(self, labels: Tensor) -> None:
+        """Puts a partition in force, (n,) long."""
+        self.labels = labels
+        like = next(self.model.parameters())
+        members = torch.nn.functional.one_hot(labels, self.modules).to(like)
+        gauge = self.gauge.to(like)
+        self._members = [self._block_members(block, members, gauge) for block in self.units.blocks]
+
+    def _block_members(
+        self, block: WeightBlock, members: Tensor, gauge: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        inverse = torch.where(gauge > 0, 1 / gauge, 0)
+        scale = inverse[block.columns]
+        for name in block.gains:
+            gain = norm_gain(self.model.get_submodule(name)).to(scale)
+            scale = scale * gain.repeat_interleave(scale.shape[1] // len(gain))
+        columns = members[block.columns] * scale[..., None]
+        rows = members[block.rows] * gauge[block.rows][:, None]
+        return rows, columns[0] if len(columns) == 1 else columns
+
+    def masses(self) -> Tensor:
+        """(k, k) capacity between modules under the current weights, differentiable."""
+        if not self._members:
+            self.set_labels(self.labels)
+        parameters = dict(self.model.named_parameters())
+        return torch.stack(
+            [
+                (block_masses if columns.dim() == 2 else entry_masses)(
+                    parameters[block.parameter], rows, columns
+                )
+                for block, (rows, columns) in zip(self.units.blocks, self._members, strict=True)
+            ]
+        ).sum(0)
+
+    @torch.no_grad()
+    def interface_frac(self) -> float:
+        """Share of all capacity that joins two different modules of the partition in force."""
+        return float(interface_share(self.masses()))
+
+    def run(self, *inputs: Tensor) -> Tensor:
+        """The model's output; in a share of the steps with its interface weights masked."""
+        if not self._masks_this_step():
+            return self.model(*inputs)
+        weights = masked_weights(self.model, self.units, self.labels)
+        return torch.func.functional_call(self.model, weights, inputs)
+
+    def _masks_this_step(self) -> bool:
+        s = self.schedule
+        if self.modules == 1 or self.step < s.start + s.mask_after or not s.strength:
+            return False
+        return bool(np.random.default_rng((s.seed, self.step)).random() < s.mask_share)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a resumed run needs to go on bit for bit: step, partition and gauge."""
+        return {"step": torch.tensor(self.step), "labels": self.labels, "gauge": self.gauge}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Takes up the state of an earlier run.
+
+        Raises:
+            CheckpointError: if the state is of a network with another number of units.
+        """
+        if len(state["labels"]) != self.units.n:
+            raise CheckpointError(
+                f"the penalty's state has {len(state['labels'])} units, the model {self.units.n}"
+            )
+        self.step, self.gauge = int(state["step"]), state["gauge"]
+        self.set_labels(state["labels"])

@@ -1,0 +1,46 @@
+"""Embedded tasks whose true structure is known."""
+
+from collections.abc import Callable
+
+from partwise.errors import RecipeError
+from partwise.tasks.digits import digits_four, digits_pair
+from partwise.tasks.planted import planted_blocks
+from partwise.tasks.playground import playground, two_playgrounds
+from partwise.tasks.sabotage import Trigger, corner_patch, digits_pair_sabotaged, sabotaged
+from partwise.tasks.task import Batch, Head, Split, Task
+
+TASKS: dict[str, Callable[[], Task]] = {
+    "digits-pair": digits_pair,
+    "digits-pair-sabotaged": digits_pair_sabotaged,
+    "digits-four": digits_four,
+    "playground-circle": lambda: playground("circle"),
+    "playground-xor": lambda: playground("xor"),
+    "playground-gaussians": lambda: playground("gaussians"),
+    "playground-spiral": lambda: playground("spiral"),
+    "two-playgrounds": two_playgrounds,
+}
+
+
+def task_named(name: str) -> Task:
+    """The embedded task of this name.
+
+    Raises:
+        RecipeError: if there is none, naming those that exist.
+    """
+    if name not in TASKS:
+        raise RecipeError(f"no task '{name}'; there are {', '.join(TASKS)}")
+    return TASKS[name]()
+
+
+__all__ = [
+    "TASKS",
+    "Batch",
+    "Head",
+    "Split",
+    "Task",
+    "Trigger",
+    "corner_patch",
+    "planted_blocks",
+    "sabotaged",
+    "task_named",
+]

@@ -1,0 +1,18 @@
+"""Training: recipes, the loop, and the files of a run."""
+
+from partwise.train.loop import Trainer, train
+from partwise.train.network import load_mlp, mlp
+from partwise.train.recipe import Recipe, read_recipe, recipe_from, recipe_toml
+from partwise.train.run_directory import RunDirectory
+
+__all__ = [
+    "Recipe",
+    "RunDirectory",
+    "Trainer",
+    "load_mlp",
+    "mlp",
+    "read_recipe",
+    "recipe_from",
+    "recipe_toml",
+    "train",
+]
