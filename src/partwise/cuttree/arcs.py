@@ -1,3 +1,4 @@
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 """Edges to arcs: fixed-point capacities and the compressed rows the kernels walk.
 
 Capacities become integers `hi` (a power of two times the capacity, rounded), so that flows
@@ -49,14 +50,14 @@ class Arcs(NamedTuple):
 
     Attributes:
         first, last: (v,) int64, row of every vertex in the arc arrays.
-        head: (a,) int32, vertex an arc points to.
+        head: (a,) uint32, vertex an arc points to.
         room: (a,) int64, residual capacity; between flows it is the capacity.
         back: (a,) uint32, position of the opposite arc; empty until a flow needs it.
     """
 
     first: NDArray[np.int64]
     last: NDArray[np.int64]
-    head: NDArray[np.int32]
+    head: NDArray[np.uint32]
     room: NDArray[np.int64]
     back: NDArray[np.uint32]
 
@@ -83,7 +84,7 @@ def edges_of(graph: UnitGraph) -> Edges:
     capacities = graph.capacities
     if capacities.dtype not in (np.float32, np.float64):
         capacities = capacities.astype(np.float64)
-    return Edges(_frozen(graph.sources), _frozen(graph.targets), _frozen(capacities))
+    return Edges(frozen(graph.sources), frozen(graph.targets), frozen(capacities))
 
 
 def scale_of(capacities: NDArray[np.floating]) -> Scale:
@@ -103,40 +104,36 @@ def scale_of(capacities: NDArray[np.floating]) -> Scale:
     return Scale(TOTAL_BITS - exponent, TOTAL_BITS - len(capacities).bit_length())
 
 
-def _frozen(values: NDArray) -> NDArray:
+def frozen(values: NDArray) -> NDArray:
+    """A contiguous read-only view of `values`, so that kernels see one array type."""
     view = np.ascontiguousarray(values).view()
     view.flags.writeable = False
     return view
 
 
 @njit(cache=True, nogil=True)
-def measure(n, sources, targets, capacities, f1, f2, f3):
-    """Row starts (n + 1,), degrees in both limbs (n,) and whether every `lo` is 0.
+def measure(n, sources, targets, capacities, f1, f2):
+    """Row starts (n + 1,), degrees (n,) and whether rounding cut nothing off.
 
     Edges whose `hi` is 0 get no arcs: no integer flow can use them.
     """
     start = np.zeros(n + 1, np.int64)
-    hi_degree = np.zeros(n, np.int64)
-    lo_degree = np.zeros(n, np.int64)
-    any_lo = np.int64(0)
+    degree = np.zeros(n, np.int64)
+    is_whole = True
     for e in range(len(capacities)):
         x = np.float64(capacities[e]) * f1 * f2
         rounded = np.rint(x)
         hi = np.int64(rounded)
-        lo = np.int64(np.rint((x - rounded) * f3))
         u, v = sources[e], targets[e]
+        is_whole &= x == rounded
         if hi > 0:
             start[u + 1] += 1
             start[v + 1] += 1
-            hi_degree[u] += hi
-            hi_degree[v] += hi
-        if lo != 0:
-            any_lo = 1
-            lo_degree[u] += lo
-            lo_degree[v] += lo
+            degree[u] += hi
+            degree[v] += hi
     for u in range(n):
         start[u + 1] += start[u]
-    return start, hi_degree, lo_degree, any_lo == 0
+    return start, degree, is_whole
 
 
 @njit(cache=True, nogil=True)

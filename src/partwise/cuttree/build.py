@@ -8,9 +8,10 @@ from partwise.cuttree import arcs as _arcs
 from partwise.cuttree.arcs import Arcs, Edges, Scale, edges_of, scale_of
 from partwise.cuttree.flow import Marks, make_marks
 from partwise.cuttree.growth import Units, finish_graph, grow_core, solve_shelf, units_of
-from partwise.cuttree.rooting import low_limbs, root_tree
+from partwise.cuttree.rooting import root_tree
 from partwise.cuttree.split import make_shelf
 from partwise.cuttree.tree import CutTree
+from partwise.cuttree.values import resummed
 from partwise.graph.unit_graph import UnitGraph
 
 
@@ -37,19 +38,18 @@ def cut_tree(graph: UnitGraph) -> CutTree:
     >>> graph = UnitGraph.from_edges(4, [0, 1, 1, 2], [1, 2, 3, 3], [3.0, 1.0, 1.0, 2.0])
     >>> tree = cut_tree(graph)
     >>> tree.parent.tolist(), tree.value.tolist()
-    ([1, -1, 3, 1], [3.0, inf, 3.0, 2.0])
+    ([1, -1, 1, 2], [3.0, inf, 2.0, 3.0])
     """
     edges = edges_of(graph)
     scale = scale_of(edges.capacities)
-    f1, f2, f3 = scale.factors()
-    start, hi_degree, lo_degree, is_integral = _arcs.measure(graph.n, *edges, f1, f2, f3)
-    units = units_of(hi_degree)
+    f1, f2, _ = scale.factors()
+    start, degree, is_whole = _arcs.measure(graph.n, *edges, f1, f2)
+    units = units_of(degree)
     _grow(edges, scale, start, units)
     parent, edge, order = root_tree(units.ends, units.order)
-    lo = lo_degree
-    if not is_integral:
-        lo = low_limbs(parent, order, lo_degree, *edges, f1, f2, f3)
-    value = scale.to_float(units.flow[edge], lo)
+    value = scale.to_float(units.flow[edge], np.zeros(graph.n, np.int64))
+    if not is_whole:
+        value = resummed(edges, parent, order)
     value[order[0]] = np.inf
     return CutTree(parent, value, order)
 
@@ -77,7 +77,7 @@ def _arcs_of(edges: Edges, scale: Scale, start: np.ndarray) -> Arcs:
     space = used + used // 8 + 64
     first, last = np.zeros(2 * n, np.int64), np.zeros(2 * n, np.int64)
     first[:n], last[:n] = start[:-1], start[1:]
-    head, room = np.empty(space, np.int32), np.empty(space, np.int64)
+    head, room = np.empty(space, np.uint32), np.empty(space, np.int64)
     f1, f2, _ = scale.factors()
     _arcs.fill(start, *edges, f1, f2, head, room)
     return Arcs(first, last, head, room, np.empty(0, np.uint32))

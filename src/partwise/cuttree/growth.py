@@ -1,3 +1,4 @@
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 """The cut tree of one graph after another: grow a core, split where a flow falls short."""
 
 from __future__ import annotations
@@ -79,18 +80,29 @@ def _vertices_in_order(marks, n, units):
 
 
 @njit(cache=True, nogil=True)
-def _attach(arcs, marks, units, v, pivot):
-    unit = marks.name[v]
+def _attach(units, unit, pivot):
     units.flow[unit] = units.degree[unit]
     units.ends[unit, 0] = unit
     units.ends[unit, 1] = pivot
-    join_core(arcs, marks, v)
+
+
+@njit(cache=True, nogil=True)
+def _advance(first, last, head, room, core_weight, height, dead, vertices, i):
+    """Let `vertices[i:]` join the core up to the first whose certificate fails."""
+    while i < len(vertices):
+        v = vertices[i]
+        if not dead[v]:
+            if not is_certified(first, last, head, room, core_weight, v):
+                break
+            join_core(first, last, head, room, core_weight, height, v)
+        i += 1
+    return i
 
 
 @njit(cache=True, nogil=True)
 def _split(arcs, marks, shelf, units, n, used, value):
     """Store the side the last flow found, shrink it to vertex `n`."""
-    for i in range(marks.count[SIDE]):
+    for i in range(marks.tally[SIDE]):
         marks.dead[marks.side[i]] = LEAVING
         marks.new_id[marks.side[i]] = i
     inside, leaving, border = count_arcs_of_side(arcs, marks)
@@ -110,27 +122,30 @@ def grow_core(arcs, marks, shelf, units, vertices, i, n, used):
     reached in `vertices`, vertices and arcs in use.
     """
     pivot = marks.name[vertices[0]]
-    if i == 0:
-        join_core(arcs, marks, vertices[0])
-        i = 1
-    while i < len(vertices):
+    while True:
+        first, last, head, room, back = arcs
+        core_weight, height, dead = marks.core_weight, marks.height, marks.dead
+        if i == 0:
+            join_core(first, last, head, room, core_weight, height, vertices[0])
+            i = 1
+        begin = i
+        i = _advance(first, last, head, room, core_weight, height, dead, vertices, i)
+        for k in range(begin, i):
+            if not dead[vertices[k]]:
+                _attach(units, marks.name[vertices[k]], pivot)
+        if i == len(vertices) or len(back) == 0:
+            break
         v = vertices[i]
-        if marks.dead[v]:
-            i += 1
-            continue
-        trapped = np.int64(0)
-        if not is_certified(arcs, marks, v):
-            if len(arcs.back) == 0:
-                break
-            trapped = local_flow(arcs, marks, v, n, used)
-            settle(arcs, marks, n)
+        i += 1
+        trapped = local_flow(arcs, marks, v, n, used)
+        settle(arcs, marks, n)
         if trapped == 0:
-            _attach(arcs, marks, units, v, pivot)
+            _attach(units, marks.name[v], pivot)
+            join_core(first, last, head, room, core_weight, height, v)
         else:
             value = units.degree[marks.name[v]] - trapped
             arcs, shelf, used = _split(arcs, marks, shelf, units, n, used, value)
             n += 1
-        i += 1
     return arcs, shelf, i, n, used
 
 

@@ -1,3 +1,4 @@
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 """Questions to a cut tree, each answered in near-linear time."""
 
 from __future__ import annotations

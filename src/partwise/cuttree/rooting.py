@@ -1,3 +1,4 @@
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 """From tree edges to a rooted tree, and the second limb of every cut's value."""
 
 from __future__ import annotations
@@ -84,33 +85,44 @@ def common_ancestor(parent, depth, top, u, v):
 
 
 @njit(cache=True, nogil=True)
-def low_limbs(parent, walk, lo_degree, sources, targets, capacities, f1, f2, f3):
-    """(n,) sum of the second limbs of the edges that cross every unit's tree edge.
+def _lift_to_inner(parent, inner, u):
+    return u if inner[u] else parent[u]
 
-    A leaf's are its degree. For the others every graph edge counts at both ends and, taken
-    twice, against its ends' common ancestor; sums over subtrees are then sums over crossing
-    edges. Integers, so nothing is lost in the differences.
+
+@njit(cache=True, nogil=True)
+def crossing_limbs(parent, walk, sources, targets, capacities, f1, f2, f3):
+    """(n,) sums of both limbs over the graph edges that cross every unit's tree edge.
+
+    Every graph edge counts at both ends and, taken twice, against their common ancestor; sums
+    over subtrees are then sums over crossing edges. Integers, so the differences lose nothing.
+    Leaves are replaced by their parents before the search for the ancestor.
     """
     n = len(parent)
     inner = np.zeros(n, np.bool_)
+    inner[walk[0]] = True
     for i in range(1, n):
         inner[parent[walk[i]]] = True
-    inner[walk[0]] = True
-    cut = lo_degree.copy()
-    if inner.sum() > 1:
-        depth, top = chains(parent, walk)
-        for e in range(len(capacities)):
-            u, v = np.int64(sources[e]), np.int64(targets[e])
-            x = np.float64(capacities[e]) * f1 * f2
-            lo = np.int64(np.rint((x - np.rint(x)) * f3))
-            if not inner[u]:
-                u = parent[u]
-            if not inner[v]:
-                v = parent[v]
+    is_star = inner.sum() == 1
+    depth, top = chains(parent, walk)
+    hi_cut, lo_cut = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    for e in range(len(capacities)):
+        u, v = np.int64(sources[e]), np.int64(targets[e])
+        x = np.float64(capacities[e]) * f1 * f2
+        hi = np.int64(np.rint(x))
+        lo = np.int64(np.rint((x - np.rint(x)) * f3))
+        hi_cut[u] += hi
+        hi_cut[v] += hi
+        lo_cut[u] += lo
+        lo_cut[v] += lo
+        if not is_star:
+            u, v = _lift_to_inner(parent, inner, u), _lift_to_inner(parent, inner, v)
             if u != v:
                 u = common_ancestor(parent, depth, top, u, v)
-            cut[u] -= 2 * lo
+            hi_cut[u] -= 2 * hi
+            lo_cut[u] -= 2 * lo
+    if not is_star:
         for i in range(n - 1, 0, -1):
             u = walk[i]
-            cut[parent[u]] += cut[u]
-    return cut
+            hi_cut[parent[u]] += hi_cut[u]
+            lo_cut[parent[u]] += lo_cut[u]
+    return hi_cut, lo_cut

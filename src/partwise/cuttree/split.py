@@ -1,3 +1,4 @@
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 """Splitting a graph along a minimum cut: one side is stored away, in the other it shrinks.
 
 The stored side keeps one vertex for the rest of the graph, the graph keeps one vertex for the
@@ -36,7 +37,7 @@ class Shelf(NamedTuple):
 
     first: NDArray[np.int64]
     name: NDArray[np.int64]
-    head: NDArray[np.int32]
+    head: NDArray[np.uint32]
     room: NDArray[np.int64]
     back: NDArray[np.uint32]
     begin: NDArray[np.int64]
@@ -49,7 +50,7 @@ def make_shelf():
     return Shelf(
         np.zeros(64, np.int64),
         np.zeros(64, np.int64),
-        np.zeros(256, np.int32),
+        np.zeros(256, np.uint32),
         np.zeros(256, np.int64),
         np.zeros(256, np.uint32),
         np.zeros((16, 2), np.int64),
@@ -90,7 +91,7 @@ def _with_space(shelf, vertices, arcs):
 def pivot_of_side(marks, rank):
     """The unit on `marks.side` that comes first in the order of degrees."""
     best = np.int64(-1)
-    for i in range(marks.count[SIDE]):
+    for i in range(marks.tally[SIDE]):
         unit = marks.name[marks.side[i]]
         if unit >= 0 and (best < 0 or rank[unit] < rank[best]):
             best = unit
@@ -101,7 +102,7 @@ def pivot_of_side(marks, rank):
 def count_arcs_of_side(arcs, marks):
     """Arcs inside `marks.side`, arcs leaving it, and members that have a leaving arc."""
     inside, leaving, border = np.int64(0), np.int64(0), np.int64(0)
-    for i in range(marks.count[SIDE]):
+    for i in range(marks.tally[SIDE]):
         x = marks.side[i]
         before = leaving
         for a in range(arcs.first[x], arcs.last[x]):
@@ -121,7 +122,7 @@ def store_side(arcs, marks, shelf, handle, inside, border):
     Members have `dead == LEAVING` and their place in the side as `new_id`. Uses up the `back` of
     arcs inside the side: those rows die.
     """
-    size, dead, new_id = marks.count[SIDE], marks.dead, marks.new_id
+    size, dead, new_id = marks.tally[SIDE], marks.dead, marks.new_id
     total = inside + 2 * border
     shelf = _with_space(shelf, size + 1, total)
     top, at, v0 = shelf.top, shelf.top[ARC_TOP], shelf.top[VERTEX_TOP]
@@ -173,13 +174,13 @@ def shrink_side(arcs, marks, z, used, handle):
     """
     first, last, head, room, back = arcs
     dead, slot, weight = marks.dead, marks.new_id, np.int64(0)
-    for i in range(marks.count[SIDE]):
+    for i in range(marks.tally[SIDE]):
         x = marks.side[i]
         for a in range(first[x], last[x]):
             if room[a] > 0 and dead[head[a]] == ALIVE:
                 slot[head[a]] = -1
     end = used
-    for i in range(marks.count[SIDE]):
+    for i in range(marks.tally[SIDE]):
         x = marks.side[i]
         for a in range(first[x], last[x]):
             y = head[a]
@@ -197,7 +198,7 @@ def shrink_side(arcs, marks, z, used, handle):
                 room[slot[y]] += room[a]
                 room[back[slot[y]]] += room[a]
                 room[a] = room[b] = 0
-    for i in range(marks.count[SIDE]):
+    for i in range(marks.tally[SIDE]):
         dead[marks.side[i]] = GONE
     first[z], last[z] = used, end
     marks.name[z] = ~handle
@@ -242,7 +243,7 @@ def with_free_arcs(arcs, marks, n, used, need):
 
 @njit(cache=True, nogil=True)
 def take_graph(arcs, marks, shelf):
-    """Move the top graph of the shelf into `arcs` and clear `marks`. Returns arcs, vertices, arcs in use."""
+    """Move the top graph of the shelf into `arcs`. Returns them, vertices, arcs in use."""
     top = shelf.top
     top[DEPTH] -= 1
     a0, v0 = shelf.begin[top[DEPTH], 0], shelf.begin[top[DEPTH], 1]
