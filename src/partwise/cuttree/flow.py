@@ -2,7 +2,7 @@
 """Max-flow from one vertex to the core, and the certificate that makes most flows unnecessary.
 
 The core is the set of vertices already known to be hard to separate from the pivot. Its
-vertices act as one sink; `to_core` holds what every other vertex can still send there.
+vertices act as one sink: a vertex can send its core weight there, less what it has `sent`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ DEAD = np.int32(2**30)
 """Height of a vertex that cannot reach the core any more."""
 
 IN_CORE = np.int32(2**30 + 1)
-"""Height of a core vertex: nothing is pushed over an arc to it, `to_core` stands for it."""
+"""Height of a core vertex: nothing is pushed over an arc to it, core weights stand for it."""
 
 IN_SIDE = np.int32(-1)
 """Height of a vertex found to be on the source's side of the minimum cut."""
 
-TOUCHED, LOGGED, SIDE = 0, 1, 2
+RAISE_AFTER = 4
+"""Work between searches, in sizes of the touched rows."""
+
+TOUCHED, LOGGED, SIDE, QUEUED = 0, 1, 2, 3
 """Slots of `Marks.tally`."""
 
 
@@ -38,10 +41,11 @@ class Marks(NamedTuple):
 
     core_weight: NDArray[np.int64]
     excess: NDArray[np.int64]
-    to_core: NDArray[np.int64]
+    sent: NDArray[np.int64]
     height: NDArray[np.int32]
-    current: NDArray[np.int64]
+    step: NDArray[np.int64]
     is_touched: NDArray[np.uint8]
+    is_found: NDArray[np.uint8]
     touched: NDArray[np.int32]
     is_queued: NDArray[np.uint8]
     queue: NDArray[np.int32]
@@ -63,6 +67,7 @@ def make_marks(size, log_size):
         np.zeros(size, np.int64),
         np.ones(size, np.int32),
         np.zeros(size, np.int64),
+        np.zeros(size, np.uint8),
         np.zeros(size, np.uint8),
         np.zeros(size, np.int32),
         np.zeros(size, np.uint8),
@@ -100,140 +105,139 @@ def is_certified(first, last, head, room, core_weight, v):
 
 
 @njit(cache=True, nogil=True)
-def _touch(u, tally, is_touched, touched, excess, to_core, core_weight, current, first, at_height):
-    if not is_touched[u]:
-        is_touched[u] = 1
-        touched[tally[TOUCHED]] = u
-        tally[TOUCHED] += 1
-        excess[u] = 0
-        to_core[u] = core_weight[u]
-        current[u] = first[u]
-        at_height[1] += 1
+def _raise_touched(
+    first,
+    last,
+    head,
+    room,
+    back,
+    core_weight,
+    sent,
+    height,
+    step,
+    at_height,
+    is_touched,
+    is_found,
+    touched,
+    n_touched,
+    found,
+):
+    """Raise touched vertices to their distance from the core, by breadth-first search.
 
-
-@njit(cache=True, nogil=True)
-def _relabel_globally(arcs, marks, v, n):
-    """Exact heights: arcs to the core over residual arcs, by breadth-first search."""
-    first, last, head, room, back = arcs
-    height, to_core, at_height = marks.height, marks.to_core, marks.at_height
-    touched, found, current, dead = marks.touched, marks.side, marks.current, marks.dead
-    is_touched, excess, core_weight = marks.is_touched, marks.excess, marks.core_weight
-    tally = marks.tally
-    for u in range(n):
-        if not dead[u] and height[u] != IN_CORE:
-            _touch(
-                u,
-                tally,
-                is_touched,
-                touched,
-                excess,
-                to_core,
-                core_weight,
-                current,
-                first,
-                at_height,
-            )
-    at_height[: n + 4] = 0
-    tail = 0
-    for i in range(tally[TOUCHED]):
+    Untouched vertices count as height 1, a lower bound, so that the search need not leave the
+    touched ones. Vertices it does not find are cut off: nothing they hold can reach the core.
+    `touched[0]` is the source. Returns the size of the touched rows.
+    """
+    v, volume, tail = touched[0], np.int64(0), 0
+    for i in range(n_touched):
         u = touched[i]
-        current[u] = first[u]
-        if u != v and to_core[u] > 0:
-            height[u] = 1
+        volume += last[u] - first[u]
+        step[u] = 0
+        if height[u] < DEAD:
+            at_height[height[u]] = 0
+        is_found[u] = u != v and core_weight[u] > sent[u]
+        if is_found[u]:
             found[tail] = u
             tail += 1
-        else:
-            height[u] = DEAD
-    k = 0
-    while k < tail:
-        u = found[k]
-        k += 1
-        at_height[height[u]] += 1
-        for a in range(first[u], last[u]):
-            t = head[a]
-            if height[t] == DEAD and t != v and room[back[a]] > 0:
-                height[t] = height[u] + 1
-                found[tail] = t
-                tail += 1
+    level_end, k, level = tail, 0, np.int32(1)
+    while True:
+        while k < level_end:
+            u = found[k]
+            k += 1
+            height[u] = max(height[u], level)
+            if height[u] < DEAD:
+                at_height[height[u]] += 1
+            for a in range(first[u], last[u]):
+                t = head[a]
+                if is_touched[t] and not is_found[t] and t != v and room[back[a]] > 0:
+                    is_found[t] = 1
+                    found[tail] = t
+                    tail += 1
+        if level == 1:
+            for i in range(1, n_touched):
+                u = touched[i]
+                if is_found[u]:
+                    continue
+                for a in range(first[u], last[u]):
+                    t = head[a]
+                    if room[a] > 0 and not is_touched[t] and height[t] == 1:
+                        is_found[u] = 1
+                        found[tail] = u
+                        tail += 1
+                        break
+        if k == tail:
+            break
+        level_end = tail
+        level += np.int32(1)
+    for i in range(n_touched):
+        if not is_found[touched[i]]:
+            height[touched[i]] = DEAD
+    return volume
 
 
 @njit(cache=True, nogil=True)
-def _lift(u, n, first, last, head, room, to_core, height, current, at_height, touched, n_touched):
-    """Put `u` just above its lowest residual neighbour; apply the gap rule. Returns work."""
-    old, best, work = height[u], DEAD, np.int64(1)
-    if to_core[u] > 0:
-        best = np.int32(1)
-    else:
-        for a in range(first[u], last[u]):
-            above = height[head[a]] + np.int32(1)
-            if room[a] > 0 and above < best:
-                best = above
-        work += last[u] - first[u]
-    if best >= n:
-        best = DEAD
-    at_height[old] -= 1
-    height[u] = best
-    current[u] = first[u]
-    if best < DEAD:
-        at_height[best] += 1
-    if at_height[old] == 0 and old > 1:
-        work += n_touched
-        for i in range(n_touched):
-            t = touched[i]
-            if old < height[t] < DEAD:
-                at_height[height[t]] -= 1
-                height[t] = DEAD
-    return work
+def _push_all(
+    first,
+    last,
+    head,
+    room,
+    back,
+    core_weight,
+    excess,
+    sent,
+    height,
+    step,
+    at_height,
+    is_touched,
+    is_found,
+    touched,
+    is_queued,
+    queue,
+    found,
+    log,
+    tally,
+    n,
+    work_limit,
+):
+    """Push queued excess (`queue[:tally[QUEUED]]`) until what is left cannot move.
 
-
-@njit(cache=True, nogil=True)
-def _push_all(arcs, marks, v, n, tail, live_arcs):
-    """Push excess from the queue (`queue[:tail]` at first) until none is left that can move."""
-    first, last, head, room, back = arcs
-    core_weight, excess, to_core = marks.core_weight, marks.excess, marks.to_core
-    height, current, at_height = marks.height, marks.current, marks.at_height
-    is_touched, touched, is_queued = marks.is_touched, marks.touched, marks.is_queued
-    queue, log, tally = marks.queue, marks.log, marks.tally
-    front, ring = 0, len(queue)
-    work, limit = np.int64(0), live_arcs + n
+    One long function over plain arrays: numba counts references at every call and tuple.
+    """
+    n_touched, n_logged, tail = tally[TOUCHED], tally[LOGGED], tally[QUEUED]
+    front, ring, work = 0, len(queue), np.int64(0)
     while front != tail:
         u = queue[front]
         front = front + 1 if front + 1 < ring else 0
         is_queued[u] = 0
-        left = excess[u]
-        while left > 0 and height[u] < DEAD:
-            if height[u] == 1 and to_core[u] > 0:
-                sent = min(left, to_core[u])
-                to_core[u] -= sent
-                left -= sent
+        left, level = excess[u], height[u]
+        begin, end = first[u], last[u]
+        while left > 0 and level < DEAD:
+            if level == 1 and core_weight[u] > sent[u]:
+                amount = min(left, core_weight[u] - sent[u])
+                sent[u] += amount
+                left -= amount
                 if left == 0:
                     break
-            a, end, below = current[u], last[u], height[u] - 1
+            below, a = level - 1, begin + step[u]
             work += 1 - a
             while a < end:
-                if height[head[a]] == below and room[a] > 0:
-                    t, b = head[a], back[a]
-                    _touch(
-                        t,
-                        tally,
-                        is_touched,
-                        touched,
-                        excess,
-                        to_core,
-                        core_weight,
-                        current,
-                        first,
-                        at_height,
-                    )
+                t = head[a]
+                if height[t] == below and room[a] > 0:
+                    if not is_touched[t]:
+                        is_touched[t] = 1
+                        touched[n_touched] = t
+                        n_touched += 1
+                        at_height[1] += 1
+                    b = back[a]
                     if room[a] == room[b]:
-                        if tally[LOGGED] < len(log):
-                            log[tally[LOGGED]] = a
-                        tally[LOGGED] += 1
-                    sent = min(left, room[a])
-                    room[a] -= sent
-                    room[b] += sent
-                    excess[t] += sent
-                    left -= sent
+                        if n_logged < len(log):
+                            log[n_logged] = a
+                        n_logged += 1
+                    amount = min(left, room[a])
+                    room[a] -= amount
+                    room[b] += amount
+                    excess[t] += amount
+                    left -= amount
                     if not is_queued[t]:
                         is_queued[t] = 1
                         queue[tail] = t
@@ -242,133 +246,204 @@ def _push_all(arcs, marks, v, n, tail, live_arcs):
                         break
                 a += 1
             work += a
-            current[u] = a
-            if left > 0:
-                work += _lift(
-                    u,
-                    n,
-                    first,
-                    last,
-                    head,
-                    room,
-                    to_core,
-                    height,
-                    current,
-                    at_height,
-                    touched,
-                    tally[TOUCHED],
-                )
+            step[u] = a - begin
+            if left == 0:
+                break
+            # Lift u just above its lowest residual neighbour.
+            best = DEAD
+            if core_weight[u] > sent[u]:
+                best = np.int32(1)
+            else:
+                for c in range(begin, end):
+                    above = height[head[c]] + np.int32(1)
+                    if above < best and room[c] > 0:
+                        best = above
+                work += end - begin
+            if best >= n:
+                best = DEAD
+            at_height[level] -= 1
+            height[u] = best
+            step[u] = 0
+            if best < DEAD:
+                at_height[best] += 1
+            if at_height[level] == 0 and level > 1:
+                # A gap: from above it nothing comes down to the core any more.
+                work += n_touched
+                for i in range(n_touched):
+                    t = touched[i]
+                    if level < height[t] < DEAD:
+                        at_height[height[t]] -= 1
+                        height[t] = DEAD
+            level = height[u]
         excess[u] = left
-        if work > limit and front != tail:
-            _relabel_globally(arcs, marks, v, n)
-            work, limit = np.int64(0), 2 * live_arcs + n
+        if work > work_limit and front != tail:
+            volume = _raise_touched(
+                first,
+                last,
+                head,
+                room,
+                back,
+                core_weight,
+                sent,
+                height,
+                step,
+                at_height,
+                is_touched,
+                is_found,
+                touched,
+                n_touched,
+                found,
+            )
+            work, work_limit = np.int64(0), RAISE_AFTER * volume
+    tally[TOUCHED], tally[LOGGED] = n_touched, n_logged
 
 
 @njit(cache=True, nogil=True)
-def _start(arcs, marks, v):
-    """Saturate `v`'s arcs, forward what the neighbours can take to the core. Returns the tail."""
-    first, last, head, room, _ = arcs
-    core_weight, excess, to_core = marks.core_weight, marks.excess, marks.to_core
-    height, current, at_height = marks.height, marks.current, marks.at_height
-    is_touched, touched, tally = marks.is_touched, marks.touched, marks.tally
-    tally[TOUCHED], tally[LOGGED], tally[SIDE] = 1, 0, 0
+def _start(
+    first,
+    last,
+    head,
+    room,
+    core_weight,
+    excess,
+    sent,
+    height,
+    at_height,
+    is_touched,
+    touched,
+    is_queued,
+    queue,
+    tally,
+    v,
+):
+    """Saturate `v`'s arcs, forward what the neighbours can take to the core, queue the rest."""
     is_touched[v], touched[0], height[v] = 1, v, DEAD
-    excess[v], to_core[v] = 0, 0
+    n_touched, tail, volume = 1, 0, np.int64(0)
     for a in range(first[v], last[v]):
         u = head[a]
-        if height[u] != IN_CORE and room[a] > 0:
-            _touch(
-                u,
-                tally,
-                is_touched,
-                touched,
-                excess,
-                to_core,
-                core_weight,
-                current,
-                first,
-                at_height,
-            )
-            excess[u] += room[a]
-    tail = 0
-    for i in range(1, tally[TOUCHED]):
-        u = touched[i]
-        sent = min(excess[u], to_core[u])
-        excess[u] -= sent
-        to_core[u] -= sent
-        if excess[u] > 0:
-            marks.is_queued[u] = 1
-            marks.queue[tail] = u
-            tail += 1
-    return tail
+        if height[u] == 1 and room[a] > 0:
+            is_touched[u] = 1
+            touched[n_touched] = u
+            n_touched += 1
+            at_height[1] += 1
+            volume += last[u] - first[u]
+            sent[u] = min(room[a], core_weight[u])
+            excess[u] = room[a] - sent[u]
+            if excess[u] > 0:
+                is_queued[u] = 1
+                queue[tail] = u
+                tail += 1
+    tally[TOUCHED], tally[LOGGED], tally[SIDE], tally[QUEUED] = n_touched, 0, 0, tail
+    return volume
 
 
 @njit(cache=True, nogil=True)
-def local_flow(arcs, marks, v, n, live_arcs):
-    """Capacity of `v` that cannot reach the core: 0 when `v` alone is a minimum cut.
-
-    Push-relabel (Goldberg and Tarjan, 1988) that works outwards from `v` and touches only
-    vertices that excess visits; a global relabel comes once the work exceeds the graph's size.
-    When something stays behind, `marks.side[:tally[SIDE]]` is a minimum cut's side with `v`.
-
-    Args:
-        arcs: residual graph at rest, with `back` filled.
-        marks: clear marks; call `settle` afterwards.
-        v: source, outside the core.
-        n: vertices so far.
-        live_arcs: arcs of the graph, the unit of work.
-    """
-    tail = _start(arcs, marks, v)
-    _push_all(arcs, marks, v, n, tail, live_arcs)
-    trapped, excess, touched = np.int64(0), marks.excess, marks.touched
-    for i in range(1, marks.tally[TOUCHED]):
-        trapped += excess[touched[i]]
-    if trapped > 0:
-        _collect_side(arcs, marks, v)
-    return trapped
-
-
-@njit(cache=True, nogil=True)
-def _collect_side(arcs, marks, v):
+def _collect_side(
+    first, last, head, room, excess, height, at_height, is_touched, touched, side, tally, v
+):
     """Vertices that `v` or trapped excess still reaches: they cannot reach the core."""
-    first, last, head, room, _ = arcs
-    core_weight, excess, to_core = marks.core_weight, marks.excess, marks.to_core
-    height, current, at_height = marks.height, marks.current, marks.at_height
-    is_touched, touched, tally, side = marks.is_touched, marks.touched, marks.tally, marks.side
-    size = 0
-    for i in range(tally[TOUCHED]):
+    n_touched, size = tally[TOUCHED], 0
+    for i in range(n_touched):
         u = touched[i]
-        if 0 <= height[u] < DEAD:
+        if height[u] < DEAD:
             at_height[height[u]] = 0
         if u == v or excess[u] > 0:
             side[size] = u
             height[u] = IN_SIDE
             size += 1
-    k = 0
+    k = 1 if side[0] == v else 0
     while k < size:
         u = side[k]
         k += 1
-        if u == v:
-            continue
         for a in range(first[u], last[u]):
             t = head[a]
             if room[a] > 0 and height[t] != IN_CORE and height[t] != IN_SIDE:
-                _touch(
-                    t,
-                    tally,
-                    is_touched,
-                    touched,
-                    excess,
-                    to_core,
-                    core_weight,
-                    current,
-                    first,
-                    at_height,
-                )
+                if not is_touched[t]:
+                    is_touched[t] = 1
+                    touched[n_touched] = t
+                    n_touched += 1
                 height[t] = IN_SIDE
                 side[size] = t
                 size += 1
-    tally[SIDE] = size
+    tally[TOUCHED], tally[SIDE] = n_touched, size
+
+
+@njit(cache=True, nogil=True)
+def local_flow(arcs, marks, v, n):
+    """Capacity of `v` that cannot reach the core: 0 when `v` alone is a minimum cut.
+
+    Push-relabel (Goldberg and Tarjan, 1988) that works outwards from `v` and touches only
+    vertices that excess visits; these are raised by search whenever the work since the last
+    time exceeds the size of their rows a few times. When something stays behind,
+    `marks.side[:tally[SIDE]]` is a minimum cut's side with `v`.
+
+    Args:
+        arcs: residual graph at rest, with `back` filled; no parallel arcs.
+        marks: clear marks; call `settle` afterwards.
+        v: source, outside the core.
+        n: vertices so far.
+    """
+    first, last, head, room, back = arcs
+    tally, excess, touched = marks.tally, marks.excess, marks.touched
+    volume = _start(
+        first,
+        last,
+        head,
+        room,
+        marks.core_weight,
+        excess,
+        marks.sent,
+        marks.height,
+        marks.at_height,
+        marks.is_touched,
+        touched,
+        marks.is_queued,
+        marks.queue,
+        tally,
+        v,
+    )
+    _push_all(
+        first,
+        last,
+        head,
+        room,
+        back,
+        marks.core_weight,
+        excess,
+        marks.sent,
+        marks.height,
+        marks.step,
+        marks.at_height,
+        marks.is_touched,
+        marks.is_found,
+        touched,
+        marks.is_queued,
+        marks.queue,
+        marks.side,
+        marks.log,
+        tally,
+        n,
+        RAISE_AFTER * volume,
+    )
+    trapped = np.int64(0)
+    for i in range(1, tally[TOUCHED]):
+        trapped += excess[touched[i]]
+    if trapped > 0:
+        _collect_side(
+            first,
+            last,
+            head,
+            room,
+            excess,
+            marks.height,
+            marks.at_height,
+            marks.is_touched,
+            touched,
+            marks.side,
+            tally,
+            v,
+        )
+    return trapped
 
 
 @njit(cache=True, nogil=True)
@@ -377,6 +452,7 @@ def settle(arcs, marks, n):
     first, last, _, room, back = arcs
     tally, log, touched, height = marks.tally, marks.log, marks.touched, marks.height
     at_height, is_touched, is_queued = marks.at_height, marks.is_touched, marks.is_queued
+    excess, sent, step = marks.excess, marks.sent, marks.step
     if tally[LOGGED] <= len(log):
         for i in range(tally[LOGGED]):
             a = log[i]
@@ -398,4 +474,7 @@ def settle(arcs, marks, n):
         height[u] = 1
         is_touched[u] = 0
         is_queued[u] = 0
+        excess[u] = 0
+        sent[u] = 0
+        step[u] = 0
     at_height[1] = 0

@@ -137,7 +137,7 @@ def grow_core(arcs, marks, shelf, units, vertices, i, n, used):
             break
         v = vertices[i]
         i += 1
-        trapped = local_flow(arcs, marks, v, n, used)
+        trapped = local_flow(arcs, marks, v, n)
         settle(arcs, marks, n)
         if trapped == 0:
             _attach(units, marks.name[v], pivot)
