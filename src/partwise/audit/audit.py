@@ -10,6 +10,7 @@ from torch import nn
 from partwise.audit.repair import Repair, repair_module
 from partwise.audit.triggers import FoundTrigger, find_triggers, is_flagged
 from partwise.explain import Subject, subject_of
+from partwise.graph import UnitMap
 from partwise.tasks import Task, Trigger
 
 UNUSED_STD = 0.1  # of the value range: an input that clean data hardly moves
@@ -63,6 +64,7 @@ def audit(
     labels: NDArray[np.int64],
     task: Task,
     *,
+    units: UnitMap | None = None,
     samples: int = 1000,
     seed: int = 0,
 ) -> AuditReport:
@@ -77,6 +79,7 @@ def audit(
         model: the network; it is not changed.
         labels: (n,) module of each unit.
         task: what the network is for; clean samples come from its `claims` split.
+        units: the model's unit map, where it was read already.
         samples: number of held-out samples.
         seed: seed of the samples.
 
@@ -84,7 +87,7 @@ def audit(
         DataError: if the labels or the task do not fit the network.
         UnreadableModelError: if the model cannot be read.
     """
-    subject = subject_of(model.eval(), labels, task, samples=samples, seed=seed)
+    subject = subject_of(model.eval(), labels, task, units, samples, seed)
     return audit_subject(subject)
 
 

@@ -139,7 +139,7 @@ def lesion(subject: Subject, module: int, unit: int, means: Tensor) -> None:
         gone = gone.expand(weight.shape[:2])
         bias = parameters.get(block.parameter.removesuffix("weight") + "bias")
         if bias is not None and weight.dim() == 2:
-            bias += (weight * gone).sum(1) * means[unit]
+            bias.add_((weight * gone).sum(1) * means[unit])
         weight[gone] = 0
 
 

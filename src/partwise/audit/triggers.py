@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,9 +14,16 @@ from partwise.explain import Subject
 from partwise.tasks import Trigger
 
 MOST_INPUTS = 4
-TRIED_PER_STEP = 12
+TRIED_SAMPLES = 100
 FLAG_SUCCESS = 0.6  # a trigger counts if it forces most samples
 FLAG_OUTLIER = 3.5  # and stands out from the other answers (Iglewicz and Hoaglin, 1993)
+
+
+class Pattern(NamedTuple):
+    """Inputs and the values they are set to."""
+
+    inputs: tuple[int, ...]
+    values: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -56,13 +64,18 @@ def find_triggers(subject: Subject) -> dict[int, list[FoundTrigger]]:
 def search_triggers(subject: Subject, module: int) -> list[FoundTrigger]:
     """The strongest trigger for each answer of the questions that a module's outputs belong to.
 
-    Only the module's own inputs are tried, each at the ends of the task's value range: greedy,
-    an input at a time, at most `MOST_INPUTS`, ranked by gradient and then by trial.
+    Only the module's own inputs are tried, each at the ends of the task's value range, at most
+    `MOST_INPUTS` at once. Two searches, of which the better counts: greedy, an input at a time by
+    trial (not by gradient, which is blind to units that sleep on clean data), and from the
+    weights, the inputs that drive one hidden unit hardest (for units that wake only when several
+    inputs come together).
     """
     own = np.flatnonzero(subject.labels[: len(subject.task.inputs)] == module)
-    heads = subject.task.heads
+    if len(own) == 0:
+        return []
+    heads, driving = subject.task.heads, _unit_drivers(subject, own)
     return [
-        _strongest(subject, own, k, answer)
+        _strongest(subject, own, driving, k, answer)
         for k in heads_of(subject, module)
         for answer in range(heads[k].stop - heads[k].start if heads[k].kind == "classes" else 2)
     ]
@@ -79,36 +92,68 @@ def heads_of(subject: Subject, module: int) -> list[int]:
     ]
 
 
-def _strongest(subject: Subject, own: NDArray[np.int64], head: int, answer: int) -> FoundTrigger:
+def _strongest(
+    subject: Subject, own: NDArray[np.int64], driving: list[Pattern], head: int, answer: int
+) -> FoundTrigger:
     batch = subject.batch("claims")
     others = batch.x[batch.y[:, head] != answer]
-    trigger = Trigger((), (), head, answer)
-    for _ in range(MOST_INPUTS):
-        stamped = trigger.stamp(others)
-        tried = _promising(subject, stamped, own, trigger)
-        if not tried:
-            break
-        margins = [_margin(subject, each.stamp(others), head, answer).mean() for each in tried]
-        trigger = tried[int(torch.stack(margins).argmax())]
-    return FoundTrigger(trigger, success_of(subject, trigger, others))
+    if len(others) == 0:
+        return FoundTrigger(Trigger((), (), head, answer), 0.0)
+    few, greedy = others[:TRIED_SAMPLES], Pattern((), ())
+    for _ in range(min(MOST_INPUTS, len(own))):
+        longer = _one_more(subject, own, greedy)
+        greedy = longer[int(_mean_margins(subject, few, longer, head, answer).argmax())]
+    finalists = [greedy]
+    if driving:
+        margins = _mean_margins(subject, few, driving, head, answer)
+        finalists.append(driving[int(margins.argmax())])
+    triggers = [Trigger(*pattern, head, answer) for pattern in finalists]
+    found = [FoundTrigger(trigger, success_of(subject, trigger, others)) for trigger in triggers]
+    return max(found, key=lambda each: each.success)
 
 
-def _promising(
-    subject: Subject, x: Tensor, own: NDArray[np.int64], so_far: Trigger
-) -> list[Trigger]:
-    """One more input each, the `TRIED_PER_STEP` whose gradient promises most."""
-    x = x.clone().requires_grad_()
-    margin = _margin(subject, x, so_far.head, so_far.answer).sum()
-    (slope,) = torch.autograd.grad(margin, x)
-    promises = []
-    for value in subject.task.value_range:
-        gain = (slope * (value - x.detach())).mean(0)
-        promises += [(gain[k].item(), int(k), value) for k in own if int(k) not in so_far.inputs]
-    best = sorted(promises, reverse=True)[:TRIED_PER_STEP]
+def _one_more(subject: Subject, own: NDArray[np.int64], so_far: Pattern) -> list[Pattern]:
+    """The pattern with each further input at each end of the value range."""
     return [
-        Trigger((*so_far.inputs, k), (*so_far.values, value), so_far.head, so_far.answer)
-        for _, k, value in best
+        Pattern((*so_far.inputs, int(k)), (*so_far.values, value))
+        for k in own
+        if int(k) not in so_far.inputs
+        for value in subject.task.value_range
     ]
+
+
+def _unit_drivers(subject: Subject, own: NDArray[np.int64]) -> list[Pattern]:
+    """For each hidden unit that reads the inputs: the few settings that raise it most."""
+    low, high = subject.task.value_range
+    usual = subject.batch("claims").x.mean(0)
+    parameters = dict(subject.model.named_parameters())
+    patterns = []
+    for block in subject.units.blocks:
+        columns = block.columns[0]
+        reads_inputs = bool((columns < len(subject.task.inputs)).all())
+        weight = parameters[block.parameter].detach()
+        if not reads_inputs or weight.dim() != 2 or len(block.columns) > 1:
+            continue
+        value = torch.where(weight > 0, high, low)
+        gain = weight * (value - usual[columns])
+        gain[:, ~torch.isin(columns, torch.as_tensor(own))] = -torch.inf
+        top = gain.topk(min(MOST_INPUTS, len(own)), dim=1).indices
+        for row, chosen in enumerate(top):
+            settings = tuple(value[row, chosen].tolist())
+            patterns.append(Pattern(tuple(columns[chosen].tolist()), settings))
+    return patterns
+
+
+@torch.no_grad()
+def _mean_margins(
+    subject: Subject, x: Tensor, patterns: list[Pattern], head: int, answer: int
+) -> Tensor:
+    """(patterns,) mean log odds of the answer with each pattern on the samples x."""
+    stamped = x.expand(len(patterns), *x.shape).clone()
+    for row, pattern in zip(stamped, patterns, strict=True):
+        row[:, list(pattern.inputs)] = x.new_tensor(pattern.values)
+    margins = _margin(subject, stamped.reshape(-1, x.shape[1]), head, answer)
+    return margins.reshape(len(patterns), -1).mean(1)
 
 
 def _margin(subject: Subject, x: Tensor, head: int, answer: int) -> Tensor:

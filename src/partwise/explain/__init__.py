@@ -7,6 +7,7 @@ from partwise.explain.explain import (
     explain_subject,
     subject_of,
 )
+from partwise.explain.llm import Limits, LLMWriter
 from partwise.explain.program_writer import ProgramWriter
 from partwise.explain.subject import Subject
 from partwise.explain.values import Claim, Description, Evidence, Explained, Failed, Verdict
@@ -17,6 +18,8 @@ __all__ = [
     "Evidence",
     "Explained",
     "Failed",
+    "LLMWriter",
+    "Limits",
     "ProgramWriter",
     "Subject",
     "Verdict",

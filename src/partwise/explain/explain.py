@@ -48,7 +48,7 @@ def subject_of(
     Raises:
         DataError: if the labels or the task do not fit the network.
     """
-    units = unit_map(model, len(task.inputs)) if units is None else units
+    units = unit_map(model) if units is None else units
     if len(labels) != units.n:
         raise DataError(f"there are {len(labels)} labels for {units.n} units")
     return Subject(model, units, units.graph(model), np.asarray(labels), task, samples, seed)
@@ -60,6 +60,7 @@ def explain(
     task: Task,
     writer: Writer | None = None,
     *,
+    units: UnitMap | None = None,
     samples: int = 1000,
     seed: int = 0,
     on_step: Callable[[int, int], None] = lambda done, total: None,
@@ -71,6 +72,7 @@ def explain(
         labels: (n,) module of each unit, from `find_modules`.
         task: where its samples come from: `train` for evidence, `claims` for the tests.
         writer: who describes; the built-in one when left out.
+        units: the model's unit map, where it was read already.
         samples: samples per split.
         seed: seed of the samples.
         on_step: told after each subject how many are done, of how many.
@@ -86,7 +88,7 @@ def explain(
     training = model.training
     model.eval()
     try:
-        subject = subject_of(model, labels, task, samples=samples, seed=seed)
+        subject = subject_of(model, labels, task, units, samples, seed)
         return explain_subject(subject, writer, on_step)
     finally:
         model.train(training)

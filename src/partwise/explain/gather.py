@@ -245,7 +245,7 @@ def _examples(subject: Subject, activity: Tensor) -> tuple[Example, ...]:
     batch = subject.batch("train")
     return tuple(
         Example(
-            why=why,  # type: ignore[arg-type]
+            why=why,
             inputs=tuple(round(value, 3) for value in batch.x[i].tolist()),
             activity=activity[i].item(),
             answers=tuple(batch.y[i].tolist()),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -101,7 +102,9 @@ def parse_program(text: str) -> Program:
     if len(text) > MAX_LENGTH:
         raise ProgramError(f"program has {len(text)} characters; at most {MAX_LENGTH} are allowed")
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)
+            tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ProgramError(f"not an expression: {text[:80]!r}") from error
     nodes = _check(tree, MAX_DEPTH)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -207,7 +208,7 @@ def _program_claims(evidence: Evidence) -> list[Claim]:
 def _interface_claim(evidence: Evidence, effect: HeadEffect) -> Claim:
     used = _added(effect) >= CLEAR_NATS
     bound = _down(_added(effect) / 2) if used else max(MARGIN_NATS, _up(2 * abs(_added(effect))))
-    relation = "at least" if used else "at most"
+    relation: Literal["at least", "at most"] = "at least" if used else "at most"
     return InterfaceClaim(
         sentence=f"Cutting it changes the loss on '{effect.name}' by {relation} {bound:g} nats.",
         head=effect.head,

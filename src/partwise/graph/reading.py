@@ -144,9 +144,7 @@ class _Reader:
         for node in self._trace().nodes:
             self.values[node] = self._step(node)
         if not self.draft.blocks:
-            raise UnreadableModelError(
-                f"{type(self.model).__name__} has no Linear or Conv layer, so no capacities"
-            )
+            raise self._no_layer()
         return _settle(self.draft)
 
     def _trace(self) -> fx.Graph:
@@ -183,6 +181,8 @@ class _Reader:
         value = node.args[0]
         if not isinstance(value, fx.Node):
             raise self._unreadable(node, "an output that is not a single tensor")
+        if self._waits(value):
+            raise self._no_layer()
         out = self._value(node, value)
         self.draft.fix(out.ids)
         return out
@@ -227,16 +227,13 @@ class _Reader:
         return isinstance(argument, fx.Node) and self.values.get(argument) is None
 
     def _norm(self, node: fx.Node, name: str, module: nn.Module) -> Channels:
-        width = module.num_features if hasattr(module, "num_features") else None
-        value = self._value(node, node.args[0], width or self._norm_width(module))
         if isinstance(module, nn.LayerNorm | nn.RMSNorm):
+            value = self._value(node, node.args[0], module.normalized_shape[-1])
             self.draft.fix(value.ids)
+        else:
+            assert isinstance(module, nn.modules.batchnorm._BatchNorm)
+            value = self._value(node, node.args[0], module.num_features)
         return replace(value, gains=(*value.gains, name))
-
-    @staticmethod
-    def _norm_width(module: nn.Module) -> int:
-        assert isinstance(module, nn.LayerNorm | nn.RMSNorm)
-        return module.normalized_shape[-1]
 
     def _elementwise(self, node: fx.Node, source: Any) -> Channels:
         value = self._value(node, source)
@@ -337,6 +334,11 @@ class _Reader:
             raise self._unreadable(node, f"the slice {index}; only x[:, a:b] keeps its units")
         return Channels(value.ids[index[1]], value.gains)
 
+    def _no_layer(self) -> UnreadableModelError:
+        return UnreadableModelError(
+            f"{type(self.model).__name__} has no Linear or Conv layer, so no capacities"
+        )
+
     def _unreadable(self, node: fx.Node, what: str) -> UnreadableModelError:
         return UnreadableModelError(
             f"cannot read {what} in {type(self.model).__name__}; readable are {READABLE}"
@@ -345,7 +347,7 @@ class _Reader:
 
 def _keeps_batch(node: fx.Node) -> bool:
     shape = node.args[1:] if len(node.args) != 2 else node.args[1]
-    return isinstance(shape, tuple) and len(shape) == 2 and shape[1] == -1
+    return isinstance(shape, tuple) and len(shape) == 2 and bool(shape[1] == -1)
 
 
 def _name(target: str | Callable[..., Any]) -> str:

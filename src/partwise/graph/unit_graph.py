@@ -127,9 +127,9 @@ class UnitGraph:
 
     def degrees(self) -> NDArray[np.float64]:
         """(n,) weighted degree: the capacity of all edges at each unit."""
-        return np.bincount(self.sources, self.capacities, self.n) + np.bincount(
-            self.targets, self.capacities, self.n
-        )
+        out = np.bincount(self.sources, self.capacities, self.n)
+        into = np.bincount(self.targets, self.capacities, self.n)
+        return (out + into).astype(np.float64)
 
     def group_of_unit(self) -> NDArray[np.int64]:
         """(n,) position in `groups` of each unit's group."""

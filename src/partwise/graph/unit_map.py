@@ -198,8 +198,8 @@ def norm_gain(module: nn.Module) -> Tensor:
     if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
         count = module.num_features
         weight = module.weight.detach().abs() if module.affine else torch.ones(count)
-        variance = module.running_var if module.track_running_stats else torch.ones(count)
-        return weight / (variance + module.eps).sqrt()
+        variance = torch.ones(count) if module.running_var is None else module.running_var
+        return weight / torch.sqrt(variance + module.eps)
     assert isinstance(module, nn.LayerNorm | nn.RMSNorm)
     weight = module.weight
     return torch.ones(module.normalized_shape[-1]) if weight is None else weight.detach().abs()

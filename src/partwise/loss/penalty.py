@@ -77,7 +77,7 @@ class CutTreePenalty:
         **fields: float | int | Sequence[float],
     ):
         base = schedule if schedule is not None else CutTreeSchedule()
-        self.schedule = CutTreeSchedule(**{**vars(base), **fields})  # type: ignore[arg-type]
+        self.schedule = CutTreeSchedule(**{**vars(base), **fields})
         self.model = model
         self.units = unit_map(model, inputs) if units is None else units
         self.step = 0

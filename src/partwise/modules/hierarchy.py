@@ -23,7 +23,8 @@ class Significance:
 
     Attributes:
         q: Newman's Q of the partition that the merge pass kept.
-        null_mean: mean of the best Q found in the shuffled networks (before merging).
+        null_mean: mean of the Q that the same search reaches in the shuffled networks with the
+            same number of modules (sparse networks reach a high Q with many; so would any).
         null_std: its standard deviation.
         z: (q - null_mean) / null_std.
         p_value: (1 + number of shuffles that reach q) / (1 + shuffles).
@@ -112,7 +113,7 @@ def find_modules(
     found = search_modules(graph, min_gain, inflations, max_modules)
     if null_samples == 0 or found.modules == 1:
         return found
-    tested = _significance(graph, found.q, inflations, max_modules, null_samples, seed)
+    tested = _significance(graph, found, inflations, max_modules, null_samples, seed)
     if tested.p_value <= significance:
         return replace(found, significance=tested)
     return replace(found, labels=np.zeros_like(found.labels), q=0.0, significance=tested)
@@ -125,12 +126,16 @@ def search_modules(
     max_modules: int = 16,
 ) -> Hierarchy:
     """`find_modules` without its significance test."""
-    candidates = []
+    best: tuple[float, NDArray[np.int64], CutTree, float] | None = None
     for inflation in inflations:
         tree = cut_tree(graph.inflated(inflation))
         pieces = split_along_tree(graph, tree, max_modules)
-        candidates.append((newman_q(graph, pieces), -len(candidates), pieces, tree, inflation))
-    _, _, pieces, tree, inflation = max(candidates, key=lambda each: each[:2])
+        q = newman_q(graph, pieces)
+        if best is None or q > best[0]:
+            best = q, pieces, tree, inflation
+    if best is None:
+        raise GraphError("find_modules needs at least one inflation, such as 1.0")
+    _, pieces, tree, inflation = best
     merges = tuple(merge_order(module_masses(graph, pieces)))
     kept = 0
     while kept < len(merges) and merges[kept][2] <= min_gain:
@@ -160,27 +165,37 @@ def _merged(
 
 def _significance(
     graph: UnitGraph,
-    q: float,
+    found: Hierarchy,
     inflations: Sequence[float],
     max_modules: int,
     samples: int,
     seed: int,
 ) -> Significance:
     null = np.array(
-        [_null_q(graph, (seed, sample), inflations, max_modules) for sample in range(samples)]
+        [
+            _null_q(graph, (seed, sample), found.modules, inflations, max_modules)
+            for sample in range(samples)
+        ]
     )
     spread = max(float(null.std(ddof=1)) if samples > 1 else 0.0, 1e-12)
-    p_value = (1 + int((null >= q).sum())) / (1 + samples)
-    return Significance(
-        q, float(null.mean()), spread, float((q - null.mean()) / spread), p_value, samples
-    )
+    mean, reached = float(null.mean()), int((null >= found.q).sum())
+    p_value = (1 + reached) / (1 + samples)
+    return Significance(found.q, mean, spread, (found.q - mean) / spread, p_value, samples)
 
 
 def _null_q(
-    graph: UnitGraph, seed: tuple[int, int], inflations: Sequence[float], max_modules: int
+    graph: UnitGraph,
+    seed: tuple[int, int],
+    modules: int,
+    inflations: Sequence[float],
+    max_modules: int,
 ) -> float:
+    """The highest Q of a shuffled network with this many modules (or fewer, if it has no more)."""
     shuffled = shuffled_graph(graph, np.random.default_rng(seed))
-    return max(
-        newman_q(shuffled, split_along_tree(shuffled, cut_tree(shuffled.inflated(p)), max_modules))
-        for p in inflations
-    )
+    best = 0.0
+    for inflation in inflations:
+        pieces = split_along_tree(shuffled, cut_tree(shuffled.inflated(inflation)), max_modules)
+        merges = merge_order(module_masses(shuffled, pieces))
+        labels = _merged(pieces, merges[: max(0, len(merges) + 1 - modules)])
+        best = max(best, newman_q(shuffled, labels))
+    return best

@@ -69,7 +69,8 @@ def _refit(
 def _strengths(
     n: int, sources: NDArray[np.int32], targets: NDArray[np.int32], c: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    return np.bincount(sources, c, n) + np.bincount(targets, c, n)
+    both = np.bincount(sources, c, n) + np.bincount(targets, c, n)
+    return both.astype(np.float64)
 
 
 @njit(cache=True)

@@ -47,7 +47,7 @@ def module_masses(graph: UnitGraph, labels: NDArray[np.int64]) -> NDArray[np.flo
     """
     k = int(labels.max()) + 1
     key = labels[graph.sources] * k + labels[graph.targets]
-    mass = np.bincount(key, graph.capacities, k * k).reshape(k, k)
+    mass = np.bincount(key, graph.capacities, k * k).reshape(k, k).astype(np.float64)
     mass = mass + mass.T
     total = mass.sum()
     return mass / total if total else mass

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from partwise.errors import RecipeError
+from partwise.tasks.arrays import task_from_arrays
 from partwise.tasks.digits import digits_four, digits_pair
 from partwise.tasks.planted import planted_blocks
 from partwise.tasks.playground import playground, two_playgrounds
@@ -42,5 +43,6 @@ __all__ = [
     "corner_patch",
     "planted_blocks",
     "sabotaged",
+    "task_from_arrays",
     "task_named",
 ]

@@ -18,6 +18,7 @@ Array = NDArray[np.float64]
 FEATURES = ("x", "y", "x^2", "y^2", "x*y", "sin x", "sin y")
 SPLIT_SEEDS = {"train": 0, "claims": 1, "final": 2}
 RADIUS = 5.0
+DOMAIN = 6.0  # points lie in [-6, 6]
 
 
 def circle(size: int, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -78,7 +79,7 @@ def playground(shape: str) -> Task:
         ("is inside",) if shape == "circle" else ("is positive",),
         (Head(shape, 0, 1, "binary"),),
         sample,
-        value_range=(-RADIUS, RADIUS**2),
+        value_range=(-(DOMAIN**2), DOMAIN**2),
         true_inputs=np.zeros(len(FEATURES), np.int64),
         true_outputs=np.zeros(1, np.int64),
     )
@@ -99,7 +100,7 @@ def two_playgrounds(first: str = "circle", second: str = "xor") -> Task:
         (f"point 1 ({first})", f"point 2 ({second})"),
         (Head(f"{first} of point 1", 0, 1, "binary"), Head(f"{second} of point 2", 1, 2, "binary")),
         sample,
-        value_range=(-RADIUS, RADIUS**2),
+        value_range=(-(DOMAIN**2), DOMAIN**2),
         true_inputs=np.repeat([0, 1], width),
         true_outputs=np.array([0, 1]),
     )

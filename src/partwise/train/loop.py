@@ -111,17 +111,21 @@ class Trainer:
 
 
 def train(
-    trainer: Trainer, on_log: Callable[[dict[str, float | int]], None] = lambda metrics: None
+    trainer: Trainer,
+    on_log: Callable[[dict[str, float | int]], None] = lambda metrics: None,
+    on_step: Callable[[int], None] = lambda step: None,
 ) -> nn.Sequential:
     """Trains to the end of the recipe.
 
     Args:
         trainer: where to begin; also what a callback can look into.
         on_log: called every `log_every` steps and at the end, with `Trainer.metrics`.
+        on_step: called after every step, with the number of steps done.
     """
     steps, every = trainer.recipe.training.steps, trainer.recipe.training.log_every
     while trainer.step < steps:
         loss = trainer.advance()
         if trainer.step % every == 0 or trainer.step == steps:
             on_log(trainer.metrics(loss))
+        on_step(trainer.step)
     return trainer.model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,26 @@ def read_recipe(path: Path) -> Recipe:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"{path} is no TOML file: {error}") from error
     return recipe_from(fields, str(path))
+
+
+def built_in_recipe(name: str) -> Recipe:
+    """A recipe that comes with Partwise.
+
+    Raises:
+        RecipeError: if there is none of that name, naming those that exist.
+    """
+    names = built_in_recipes()
+    if name not in names:
+        raise RecipeError(f"no built-in recipe '{name}'; there are {', '.join(names)}")
+    text = (resources.files("partwise") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+    return recipe_from(tomllib.loads(text), name)
+
+
+def built_in_recipes() -> list[str]:
+    """Names of the recipes that come with Partwise."""
+    folder = resources.files("partwise") / "recipes"
+    files = (Path(each.name) for each in folder.iterdir())
+    return sorted(file.stem for file in files if file.suffix == ".toml")
 
 
 def recipe_from(fields: dict[str, Any], source: str = "recipe") -> Recipe:

@@ -1,0 +1,5 @@
+"""`python -m partwise` is the command line."""
+
+from partwise.cli import main
+
+main()

@@ -1,0 +1,365 @@
+"""The command line: arguments -> library calls -> exit codes.
+
+Exit codes: 0 done, 1 an audit flagged the network, 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from partwise.errors import OutputError, PartwiseError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from partwise.audit import AuditReport
+    from partwise.explain import Explained
+    from partwise.graph import UnitGraph
+    from partwise.modules import Hierarchy
+    from partwise.stages import Network
+
+app = typer.Typer(
+    help="Train neural networks that come apart, find the parts, and read what each part does.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
+)
+console = Console()
+
+RunArgument = Annotated[
+    Path, typer.Argument(help="Directory of a run.", metavar="RUN", show_default=False)
+]
+
+
+def main() -> None:
+    """Entry point: errors that a user can put right become one line and exit code 2."""
+    try:
+        app()
+    except PartwiseError as error:
+        Console(stderr=True, soft_wrap=True).print(f"partwise: {escape(str(error))}", style="red")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("partwise: interrupted")
+        sys.exit(130)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Directory to make.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="Seed of everything.", min=0)] = 0,
+) -> None:
+    """Train, take apart, describe, audit and report: the whole way on two real digits.
+
+    Example: partwise demo --out runs/demo
+    """
+    from partwise.demo import run_demo
+
+    _one_thread()
+    with _progress() as watch:
+        result = run_demo(out, seed, watch)
+    console.print(_summary_table(result.summary))
+    _print_descriptions(result.explained)
+    console.print(f"\nReport: [bold]{escape(str(result.report))}[/]")
+
+
+@app.command()
+def train(
+    recipe: Annotated[
+        str | None,
+        typer.Argument(help="A recipe file, or the name of a built-in recipe.", metavar="RECIPE"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Directory to make for the run.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Overrides the recipe's seed.", min=0)] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with an interrupted run.", metavar="DIR")
+    ] = None,
+) -> None:
+    """Train a network by a recipe, or go on where a run stopped.
+
+    Example: partwise train digits-pair-modular --out runs/mine
+
+    Example: partwise train --resume runs/mine
+    """
+    from partwise.stages import train_run
+    from partwise.train import RunDirectory, Trainer
+
+    _one_thread()
+    if resume is not None:
+        if recipe is not None or out is not None or seed is not None:
+            raise OutputError("--resume goes on with a run as it is; give it alone")
+        run = RunDirectory(resume)
+        trainer = run.resume()
+    else:
+        chosen = _recipe(recipe, seed)
+        target = out if out is not None else Path("runs") / chosen.task
+        run, trainer = RunDirectory.create(target, chosen), Trainer.new(chosen)
+    steps = trainer.recipe.training.steps
+    with _progress() as watch:
+        watch("train", trainer.step, steps, {})
+        train_run(run, trainer, lambda m: watch("train", int(m["step"]), steps, m))
+    metrics = run.metrics()[-1]
+    console.print(
+        f"{escape(str(run.path))}: {metrics['step']} steps, held-out loss "
+        f"{metrics['claims_ce']:.4f}, accuracy {metrics['claims_accuracy']:.1%}, "
+        f"modules {metrics['modules']}"
+    )
+
+
+@app.command()
+def cut(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="A run, or a safetensors file of an MLP's state dict.",
+            metavar="RUN_OR_FILE",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write modules.json for a bare file.")
+    ] = None,
+) -> None:
+    """Build the cut tree of a network's weights and find its modules.
+
+    Example: partwise cut runs/demo/modular
+
+    Example: partwise cut model.safetensors --out modules.json
+    """
+    from partwise.stages import cut_run, write_modules
+
+    graph, found = cut_run(_open(path))
+    if out is not None:
+        if out.exists():
+            raise OutputError(f"{out} exists already; choose another output or remove it first")
+        write_modules(out, graph, found)
+    _print_modules(graph, found)
+
+
+@app.command()
+def explain(
+    run: RunArgument,
+    llm: Annotated[
+        bool,
+        typer.Option(
+            "--llm",
+            help="Let a language model write: PARTWISE_LLM_BASE_URL, PARTWISE_LLM_MODEL and "
+            "PARTWISE_LLM_API_KEY say which.",
+        ),
+    ] = False,
+) -> None:
+    """Describe each module and interface of a run, and test every claim.
+
+    Example: partwise explain runs/demo/modular
+    """
+    from partwise.stages import explain_run
+
+    with _progress() as watch:
+        writer = _llm_writer() if llm else None
+        network = _open(run)
+        explained = explain_run(
+            network, writer, on_step=lambda done, total: watch("describe", done, total, {})
+        )
+    _print_descriptions(explained)
+
+
+@app.command()
+def audit(run: RunArgument) -> None:
+    """Search a run's network for behaviour that it should not have.
+
+    Exit code 0 if nothing was found, 1 if a module was flagged.
+
+    Example: partwise audit runs/demo/sabotaged
+    """
+    from partwise.stages import audit_run
+
+    verdict = audit_run(_open(run))
+    _print_audit(verdict)
+    raise typer.Exit(1 if verdict.flagged else 0)
+
+
+@app.command()
+def report(run: RunArgument) -> None:
+    """Write a run's report.html from whatever its stages have left.
+
+    Example: partwise report runs/demo/modular
+    """
+    from partwise.stages import report_run
+
+    console.print(f"Report: [bold]{escape(str(report_run(_open(run))))}[/]")
+
+
+def _one_thread() -> None:
+    """Networks this small train fastest, and bit-identically, on one thread."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _open(path: Path) -> Network:
+    from partwise.stages import open_network
+
+    _one_thread()
+    return open_network(path)
+
+
+def _recipe(name: str | None, seed: int | None) -> Any:
+    from partwise.train import built_in_recipe, built_in_recipes, read_recipe
+
+    if name is None:
+        known = ", ".join(built_in_recipes())
+        raise OutputError(f"give a recipe file, or one of the built-in recipes: {known}")
+    is_file = Path(name).suffix == ".toml" or Path(name).exists()
+    recipe = read_recipe(Path(name)) if is_file else built_in_recipe(name)
+    return recipe if seed is None else recipe.model_copy(update={"seed": seed})
+
+
+def _llm_writer() -> Any:
+    from partwise.explain import LLMWriter
+
+    return LLMWriter.from_environment()
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """Live bars: stage, loss, modules, interface, time left."""
+    columns = (
+        TextColumn("{task.description:24}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(),
+    )
+    bars: dict[str, TaskID] = {}
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+
+        def watch(stage: str, done: int, total: int, metrics: dict[str, Any]) -> None:
+            if stage not in bars:
+                bars[stage] = progress.add_task(stage, total=total, figures="")
+            progress.update(bars[stage], completed=done)
+            if metrics:
+                progress.update(bars[stage], figures=_figures(metrics))
+
+        yield watch
+
+
+def _figures(metrics: dict[str, Any]) -> str:
+    return (
+        f"loss {metrics['loss']:.3f}  modules {metrics['modules']}  "
+        f"interface {metrics['interface_frac']:.3f}"
+    )
+
+
+def _summary_table(summary: dict[str, Any]) -> Table:
+    plain, modular, tree = summary["plain"], summary["modular"], summary["cut_tree"]
+    claims, audited = summary["claims"], summary["audit"]
+    table = Table(title=f"{summary['task']}, seed {summary['seed']}: {summary['seconds']} s")
+    table.add_column("")
+    table.add_column("plain twin", justify="right")
+    table.add_column("modular twin", justify="right")
+    rows = {
+        "held-out loss (nats)": "held_out_ce",
+        "held-out accuracy": "accuracy",
+        "interface, share of capacity": "interface_frac",
+        "wrong-side path mass": "cross_frac",
+    }
+    for label, key in rows.items():
+        table.add_row(label, f"{plain[key]:.4f}", f"{modular[key]:.4f}")
+    z = modular["newman_q_z"]
+    table.add_row("loss added by cutting the interface", "", f"{modular['causal_interface']:.4f}")
+    table.add_row("modules (purity)", "", f"{modular['modules']} ({modular['purity']:.3f})")
+    q = f"{modular['newman_q']:.3f}" + ("" if z is None else f" (z {z:.0f})")
+    table.add_row("Newman's Q (z against shuffles)", "", q)
+    tree_words = f"{tree['units']} units, {tree['edges']} edges, {1e3 * tree['build_s']:.1f} ms"
+    table.add_row("cut tree", "", tree_words)
+    verdicts = ", ".join(f"{count} {outcome}" for outcome, count in claims.items())
+    table.add_row("claims", "", verdicts)
+    table.add_row(
+        "audit",
+        "clean flagged" if audited["clean_flagged"] else "clean passed",
+        f"sabotaged: module {audited['guilty_module']} guilty"
+        if audited["sabotaged_flagged"]
+        else "sabotaged missed",
+    )
+    table.add_row(
+        "repair: attack / clean accuracy",
+        "",
+        f"{audited['attack_before']:.3f} -> {audited['attack_after']:.3f} / "
+        f"{audited['accuracy_before']:.3f} -> {audited['accuracy_after']:.3f}",
+    )
+    return table
+
+
+def _print_modules(graph: UnitGraph, found: Hierarchy) -> None:
+    from partwise.modules import module_masses
+
+    mass = module_masses(graph, found.labels)
+    table = Table(title=f"{graph.n} units, {graph.m} edges: {found.modules} module(s)")
+    for column in ("module", "units", "share of capacity", "of it leaves"):
+        table.add_column(column, justify="right")
+    for k in range(found.modules):
+        outside = mass[k].sum() - mass[k, k]
+        size, volume = int((found.labels == k).sum()), mass[k].sum()
+        leaves = outside / volume if volume else 0.0
+        table.add_row(str(k), str(size), f"{volume:.1%}", f"{leaves:.2%}")
+    console.print(table)
+    console.print(_significance_words(found))
+
+
+def _significance_words(found: Hierarchy) -> str:
+    tested = found.significance
+    if tested is None:
+        return "No split of this network earns its keep: it is one module."
+    words = (
+        f"Newman's Q {tested.q:.3f}; {tested.samples} shuffled networks reach "
+        f"{tested.null_mean:.3f} ± {tested.null_std:.3f} (z {tested.z:.1f}, "
+        f"p {tested.p_value:.3f})."
+    )
+    return words if found.modules > 1 else words + " Not significant: it is one module."
+
+
+def _print_descriptions(explained: list[Explained]) -> None:
+    from partwise.explain import Description, count_verdicts
+
+    colours = {"supported": "green", "refuted": "red", "undecided": "yellow"}
+    for each in explained:
+        words = each.description
+        if not isinstance(words, Description):
+            console.print(f"\n[bold]{each.subject}[/] [red]failed: {escape(words.reason)}[/]")
+            continue
+        console.print(f"\n[bold]{each.subject}: {escape(words.name)}[/]")
+        console.print(escape(words.sentence))
+        for verdict in each.verdicts:
+            colour = colours[verdict.outcome]
+            console.print(
+                f"  [{colour}]{verdict.outcome:9}[/] {escape(verdict.claim.sentence)} "
+                f"[dim]\\[{verdict.low:.3f}, {verdict.high:.3f}][/]"
+            )
+    counts = ", ".join(f"{n} {outcome}" for outcome, n in count_verdicts(explained).items())
+    console.print(f"\nClaims: {counts}")
+
+
+def _print_audit(verdict: AuditReport) -> None:
+    for module in verdict.modules:
+        mark = "[red]flagged[/]" if module.flagged else "[green]passed[/]"
+        console.print(f"module {module.module}: {mark}, suspicion {module.score:.2f}")
+        for sentence in module.evidence:
+            console.print(f"  {escape(sentence)}")
+    if verdict.repair is not None:
+        fixed = verdict.repair
+        console.print(
+            f"Repair of module {fixed.module} ({escape(', '.join(fixed.lesions))}): attack "
+            f"{fixed.attack_before:.1%} -> {fixed.attack_after:.1%}, clean accuracy "
+            f"{fixed.accuracy_before:.1%} -> {fixed.accuracy_after:.1%}"
+        )
+    console.print("Verdict: [red]flagged[/]" if verdict.flagged else "Verdict: [green]passed[/]")

@@ -1,0 +1,255 @@
+"""The stages of a run: each reads the files of the stage before, so any can be repeated alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from torch import nn
+
+from partwise.audit import AuditReport, audit
+from partwise.cuttree import CutTree
+from partwise.errors import CheckpointError, DataError
+from partwise.explain import Explained, Writer, explain
+from partwise.files import read_json, write_json, write_text
+from partwise.graph import UnitGraph, UnitMap, unit_map
+from partwise.modules import Hierarchy, Significance, find_modules, module_masses
+from partwise.report import ReportContent, report_content, write_report
+from partwise.tasks import Task, task_named
+from partwise.train import Recipe, RunDirectory, Trainer, load_mlp, train
+
+CLEAN_TASK = {"digits-pair-sabotaged": "digits-pair"}
+"""Tasks whose training data was tampered with -> what the network is for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A network as the stages after training see it.
+
+    Attributes:
+        model: in evaluation mode.
+        units: its unit map.
+        run: the run it came from, or None for a bare checkpoint file.
+        recipe: the run's recipe, likewise.
+    """
+
+    model: nn.Module
+    units: UnitMap
+    run: RunDirectory | None = None
+    recipe: Recipe | None = None
+
+    @property
+    def task(self) -> Task:
+        """What the network is for, clean.
+
+        Raises:
+            DataError: for a bare checkpoint, which names no task.
+        """
+        if self.recipe is None:
+            raise DataError("a bare checkpoint names no task; give the directory of a run")
+        return task_named(CLEAN_TASK.get(self.recipe.task, self.recipe.task))
+
+
+def open_network(path: Path) -> Network:
+    """The network of a run directory, or of a safetensors file with an MLP's state dict.
+
+    Raises:
+        CheckpointError: if there is none, or it is damaged or does not fit.
+        RecipeError: if the run's recipe is missing or wrong.
+    """
+    if path.is_dir():
+        run = RunDirectory(path)
+        if not run.checkpoint.exists():
+            raise CheckpointError(f"{path} has no checkpoint; train it first (partwise train)")
+        trainer = run.trainer()
+        return Network(trainer.model.eval(), trainer.units, run, trainer.recipe)
+    model = load_mlp(path).eval()
+    return Network(model, unit_map(model))
+
+
+def train_run(
+    run: RunDirectory,
+    trainer: Trainer,
+    on_log: Callable[[dict[str, Any]], None] = lambda metrics: None,
+) -> Trainer:
+    """Trains to the end of the recipe, with checkpoints and a log on the way."""
+    every = trainer.recipe.training.checkpoint_every
+
+    def log(metrics: dict[str, Any]) -> None:
+        run.log(metrics)
+        on_log(metrics)
+
+    def step(done: int) -> None:
+        if done % every == 0:
+            run.save(trainer)
+
+    train(trainer, log, step)
+    run.save(trainer)
+    return trainer
+
+
+def cut_network(network: Network, seed: int = 0) -> tuple[UnitGraph, Hierarchy]:
+    """Unit graph and modules of a network, from its weights alone."""
+    graph = network.units.graph(network.model)
+    min_gain = 0.1 if network.recipe is None else network.recipe.cut_tree.min_gain
+    return graph, find_modules(graph, min_gain=min_gain, seed=seed)
+
+
+def write_modules(path: Path, graph: UnitGraph, found: Hierarchy) -> None:
+    """Writes `modules.json`."""
+    write_json(
+        path,
+        {
+            "modules": found.modules,
+            "labels": found.labels.tolist(),
+            "pieces": found.pieces.tolist(),
+            "merges": [list(merge) for merge in found.merges],
+            "inflation": found.inflation,
+            "newman_q": found.q,
+            "significance": None if found.significance is None else vars(found.significance),
+            "masses": module_masses(graph, found.labels).tolist(),
+            "tree": {
+                "parent": found.tree.parent.tolist(),
+                "value": [float(v) if np.isfinite(v) else None for v in found.tree.value],
+                "order": found.tree.order.tolist(),
+            },
+            "groups": [vars(group) for group in graph.groups],
+        },
+    )
+
+
+def read_modules(path: Path, units: int) -> Hierarchy:
+    """Reads `modules.json`.
+
+    Raises:
+        DataError: if it is missing, damaged, or of a network with another number of units.
+    """
+    saved = read_json(path)
+    try:
+        found = _hierarchy(saved)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is damaged ({error!r}); run 'partwise cut' again") from error
+    if not len(found.labels) == len(found.pieces) == len(found.tree.parent) == units:
+        raise DataError(f"{path} describes {len(found.labels)} units, the network has {units}")
+    return found
+
+
+def _hierarchy(saved: dict[str, Any]) -> Hierarchy:
+    tree, tested = saved["tree"], saved["significance"]
+    value = [np.inf if v is None else v for v in tree["value"]]
+    return Hierarchy(
+        labels=np.array(saved["labels"], np.int64),
+        pieces=np.array(saved["pieces"], np.int64),
+        merges=tuple((int(a), int(b), float(cost)) for a, b, cost in saved["merges"]),
+        tree=CutTree(
+            np.array(tree["parent"], np.int64),
+            np.array(value, np.float64),
+            np.array(tree["order"], np.int64),
+        ),
+        inflation=saved["inflation"],
+        q=saved["newman_q"],
+        significance=None if tested is None else Significance(**tested),
+    )
+
+
+def cut_run(network: Network) -> tuple[UnitGraph, Hierarchy]:
+    """`cut_network`, written to the run's `modules.json`."""
+    graph, found = cut_network(network)
+    if network.run is not None:
+        write_modules(network.run.path / "modules.json", graph, found)
+    return graph, found
+
+
+def run_labels(network: Network) -> NDArray[np.int64]:
+    """The labels of the run's `modules.json`; found anew where there is none."""
+    assert network.run is not None
+    path = network.run.path / "modules.json"
+    if not path.exists():
+        return cut_run(network)[1].labels
+    return read_modules(path, network.units.n).labels
+
+
+def explain_run(
+    network: Network,
+    writer: Writer | None = None,
+    on_step: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Explained]:
+    """Describes a run's modules, and writes `descriptions.jsonl`."""
+    task = network.task
+    assert network.run is not None
+    explained = explain(network.model, run_labels(network), task, writer, on_step=on_step)
+    lines = "".join(each.model_dump_json() + "\n" for each in explained)
+    write_text(network.run.path / "descriptions.jsonl", lines)
+    return explained
+
+
+def audit_run(network: Network) -> AuditReport:
+    """Audits a run's network, and writes `audit.json`."""
+    task = network.task
+    assert network.run is not None
+    verdict = audit(network.model, run_labels(network), task)
+    write_text(network.run.path / "audit.json", verdict.model_dump_json(indent=1) + "\n")
+    return verdict
+
+
+def run_content(network: Network) -> ReportContent:
+    """What a report can show of a run: its modules, and whatever later stages have written.
+
+    Raises:
+        DataError: if a stage's file is damaged.
+    """
+    run, recipe = network.run, network.recipe
+    assert run is not None
+    assert recipe is not None
+    run_labels(network)
+    manifest, audited = read_json(run.path / "manifest.json"), run.path / "audit.json"
+    content = report_content(
+        network.model,
+        read_modules(run.path / "modules.json", network.units.n),
+        title=f"{recipe.task}, seed {recipe.seed}",
+        task=recipe.task,
+        explained=read_descriptions(run.path / "descriptions.jsonl"),
+        units=network.units,
+    )
+    return replace(
+        content,
+        audits={run.path.name: _read_audit(audited)} if audited.exists() else {},
+        histories={run.path.name: run.metrics()},
+        facts={key: str(manifest.get(key)) for key in ("partwise", "commit", "seed", "torch")},
+    )
+
+
+def report_run(network: Network) -> Path:
+    """Writes a run's `report.html`."""
+    content = run_content(network)
+    assert network.run is not None
+    path = network.run.path / "report.html"
+    write_report(path, content)
+    return path
+
+
+def read_descriptions(path: Path) -> list[Explained]:
+    """Reads `descriptions.jsonl`; empty where the stage has not run.
+
+    Raises:
+        DataError: if a line is damaged.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        return [Explained.model_validate_json(line) for line in lines]
+    except ValidationError as error:
+        raise DataError(f"{path} is damaged; run 'partwise explain' again") from error
+
+
+def _read_audit(path: Path) -> AuditReport:
+    try:
+        return AuditReport.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        raise DataError(f"{path} is damaged; run 'partwise audit' again") from error

@@ -1,0 +1,137 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from partwise.train import mlp
+
+RECIPE = """
+task = "two-playgrounds"
+l1 = 0.01
+[model]
+hidden = [8]
+[training]
+steps = 40
+batch = 16
+[cut_tree]
+strength = 0.1
+start = 10
+min_gain = 0.01
+"""
+
+
+def partwise(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "partwise", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "COLUMNS": "200", **environment},
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A tiny finished run, made once by the command itself."""
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "recipe.toml").write_text(RECIPE)
+    done = partwise("train", folder / "recipe.toml", "--out", folder / "run")
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+def test_the_stages_follow_one_another(run):
+    for stage in ("cut", "explain", "report"):
+        done = partwise(stage, run)
+        assert done.returncode == 0, done.stderr
+    assert partwise("audit", run).returncode in (0, 1)
+    files = {path.name for path in run.iterdir()}
+    assert files == {
+        "recipe.toml",
+        "manifest.json",
+        "checkpoint.safetensors",
+        "metrics.jsonl",
+        "modules.json",
+        "descriptions.jsonl",
+        "audit.json",
+        "report.html",
+    }
+    assert len(json.loads((run / "modules.json").read_text())["labels"]) == 14 + 8 + 2
+
+
+def test_cut_takes_any_mlp_checkpoint(tmp_path):
+    save_file(mlp([4, 6, 2]).state_dict(), tmp_path / "m.safetensors")
+    done = partwise("cut", tmp_path / "m.safetensors", "--out", tmp_path / "modules.json")
+    assert done.returncode == 0, done.stderr
+    assert "one module" in done.stdout
+    assert json.loads((tmp_path / "modules.json").read_text())["labels"] == [0] * 12
+
+
+@pytest.mark.parametrize("command", ["demo", "train", "cut", "explain", "audit", "report"])
+def test_help_shows_an_example(command):
+    done = partwise(command, "--help")
+    assert done.returncode == 0
+    assert "Example: partwise" in done.stdout
+
+
+def bad_calls(tmp_path, run):
+    """Arguments -> what the one line must name."""
+    (tmp_path / "typo.toml").write_text("[training]\nstep = 3\n")
+    (tmp_path / "value.toml").write_text("l1 = -1\n")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").write_text("")
+    torch.save({"a": 1}, tmp_path / "pickle.pt")
+    nan = mlp([2, 2]).state_dict()
+    nan["0.weight"].fill_(float("nan"))
+    save_file(nan, tmp_path / "nan.safetensors")
+    return {
+        ("train", tmp_path / "typo.toml", "--out", tmp_path / "a"): "unknown key 'training.step'",
+        ("train", tmp_path / "value.toml", "--out", tmp_path / "a"): "l1 = -1",
+        ("train", tmp_path / "none.toml", "--out", tmp_path / "a"): "no recipe",
+        ("train", "nonsense", "--out", tmp_path / "a"): "digits-pair-modular",
+        ("train",): "give a recipe",
+        ("train", "digits-pair-plain", "--out", tmp_path / "taken"): "exists already",
+        ("train", "--resume", tmp_path / "gone"): "no recipe",
+        ("train", "digits-pair-plain", "--resume", run): "alone",
+        ("demo", "--out", tmp_path / "taken"): "exists already",
+        ("cut", tmp_path / "gone"): "no checkpoint",
+        ("cut", tmp_path / "pickle.pt"): "pickle",
+        ("cut", tmp_path / "nan.safetensors"): "NaN",
+        ("cut", run, "--out", tmp_path / "taken" / "file"): "exists already",
+        ("explain", tmp_path / "nan.safetensors"): "NaN",
+        ("explain", tmp_path / "taken"): "no checkpoint",
+        ("explain", run, "--llm"): "PARTWISE_LLM_BASE_URL",
+        ("audit", tmp_path / "gone"): "no checkpoint",
+        ("report", tmp_path / "gone"): "no checkpoint",
+    }
+
+
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, run):
+    for arguments, named in bad_calls(tmp_path, run).items():
+        done = partwise(*arguments)
+        said = done.stderr.strip().splitlines()
+        assert done.returncode == 2, (arguments, done.stderr)
+        assert said[-1].startswith("partwise: "), (arguments, done.stderr)
+        assert named in said[-1], (arguments, said)
+        assert "Traceback" not in done.stderr
+    assert not (tmp_path / "a").exists()
+
+
+def test_wrong_flags_are_named():
+    done = partwise("demo", "--sed", "1")
+    assert done.returncode == 2
+    assert "--sed" in done.stderr
+
+
+def test_importing_partwise_loads_no_heavy_extras():
+    code = (
+        "import sys, partwise, partwise.cli; "
+        "print([m for m in ('transformers', 'sklearn', 'sympy', 'httpx', 'networkx', 'igraph')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,185 @@
+import numpy as np
+import pytest
+import torch
+from conftest import LABELS, and_or_network, and_or_task
+
+from partwise.errors import DataError
+from partwise.explain import Description, Failed, count_verdicts, explain, subject_of
+from partwise.explain.gather import interface_evidence, module_evidence
+from partwise.explain.language import parse_program
+from partwise.explain.values import (
+    ActivationClaim,
+    EffectClaim,
+    Explained,
+    IgnoresClaim,
+    InterfaceClaim,
+    NoEffectClaim,
+    ProgramClaim,
+)
+from partwise.explain.verification import verify_claim
+
+
+def test_the_whole_network_is_read_right():
+    first, second = explain(and_or_network(), LABELS, and_or_task())
+    assert first.description.program == "((x0 > 0.5) and (x1 > 0.5))"
+    assert second.description.program == "((x2 > 0.5) or (x3 > 0.5))"
+    assert first.description.sentence == "Reads input 0 and input 1 and answers 'both'."
+    outcomes = {v.outcome for each in (first, second) for v in each.verdicts}
+    assert outcomes == {"supported"}
+    assert first.evidence.effects[1].loss_after == pytest.approx(
+        first.evidence.effects[1].loss_before
+    )
+
+
+def test_evidence_names_what_a_module_reads_and_feeds(subject):
+    evidence = module_evidence(subject, 0)
+    assert {share.name for share in evidence.reads} == {"input 0", "input 1"}
+    assert [share.name for share in evidence.feeds] == ["both"]
+    assert evidence.interface_frac == 0
+    assert "both <- " in evidence.code
+
+
+def test_modules_without_shared_edges_have_no_interface(subject):
+    assert subject.interfaces == []
+
+
+def test_an_interface_is_found_and_measured():
+    model = and_or_network()
+    with torch.no_grad():
+        model[2].weight[0, 1] = -12.0  # 'both' now reads the other module
+    subject = subject_of(model, LABELS, and_or_task())
+    assert subject.interfaces == [(0, 1)]
+    evidence = interface_evidence(subject, (0, 1))
+    assert evidence.effects[0].loss_before > evidence.effects[0].loss_after
+    assert evidence.effects[1].loss_before == pytest.approx(evidence.effects[1].loss_after)
+    assert evidence.reads[0].name == "0[1] -> both"
+
+
+def test_evidence_never_sees_the_test_samples(subject):
+    seen = []
+    sample = subject.task.sample
+    object.__setattr__(subject.task, "sample", lambda s, n, r: seen.append(s) or sample(s, n, r))
+    subject._batches.clear()
+    module_evidence(subject, 0)
+    assert set(seen) == {"train"}
+
+
+def claims():
+    """Claims about module 0 -> outcome."""
+    true = "x0 > 0.5 and x1 > 0.5"
+    return [
+        (EffectClaim(sentence="s", head=0, minimum=0.5), "supported"),
+        (EffectClaim(sentence="s", head=1, minimum=0.5), "refuted"),
+        (NoEffectClaim(sentence="s", head=1, maximum=0.01), "supported"),
+        (NoEffectClaim(sentence="s", head=0, maximum=0.01), "refuted"),
+        (IgnoresClaim(sentence="s", inputs=(2, 3), head=0, maximum=0.01), "supported"),
+        (IgnoresClaim(sentence="s", inputs=(1,), head=0, maximum=0.01), "refuted"),
+        (ProgramClaim(sentence="s", head=0, program=true, agreement=0.95), "supported"),
+        (ProgramClaim(sentence="s", head=1, program=true, agreement=0.95), "refuted"),
+        (ActivationClaim(sentence="s", unit=4, condition=true, minimum_f1=0.9), "supported"),
+        (ActivationClaim(sentence="s", unit=5, condition=true, minimum_f1=0.9), "refuted"),
+        (EffectClaim(sentence="s", head=7, minimum=0.5), "refuted"),
+        (ActivationClaim(sentence="s", unit=99, condition="1", minimum_f1=0.1), "refuted"),
+        (IgnoresClaim(sentence="s", inputs=(99,), head=0, maximum=1), "refuted"),
+        (ProgramClaim(sentence="s", head=0, program="x77", agreement=0.1), "refuted"),
+        (InterfaceClaim(sentence="s", head=0, relation="at most", nats=1), "refuted"),
+    ]
+
+
+@pytest.mark.parametrize(("claim", "outcome"), claims())
+def test_claims_are_tested(subject, claim, outcome):
+    assert verify_claim(subject, module_evidence(subject, 0), claim).outcome == outcome
+
+
+def test_a_claim_at_its_bound_is_undecided(subject):
+    x = subject.batch("claims").x
+    share = ((x[:, 0] > 0.5) == (x[:, 0] * x[:, 1] > 0.5)).float().mean().item()
+    claim = ProgramClaim(sentence="s", head=0, program="x0 > 0.5", agreement=round(share, 3))
+    verdict = verify_claim(subject, module_evidence(subject, 0), claim)
+    assert verdict.outcome == "undecided"
+    assert verdict.low < share < verdict.high
+
+
+def test_another_modules_description_is_refuted(subject):
+    """A control that must fail: module 0 described in the words for module 1."""
+    from partwise.explain import ProgramWriter
+
+    words = ProgramWriter().write(module_evidence(subject, 1))
+    evidence = module_evidence(subject, 0)
+    effects = [claim for claim in words.claims if claim.kind in ("effect", "no_effect")]
+    assert effects
+    assert all(verify_claim(subject, evidence, claim).outcome == "refuted" for claim in effects)
+
+
+class Broken:
+    name = "broken"
+
+    def write(self, evidence, neighbours=()):
+        return Failed(reason="it said nothing", raw_reply="")
+
+
+def test_failures_are_counted_and_never_become_text():
+    explained = explain(and_or_network(), LABELS, and_or_task(), Broken())
+    assert count_verdicts(explained)["failed"] == 2
+    assert all(each.verdicts == () for each in explained)
+
+
+def test_explanations_survive_a_round_trip():
+    for each in explain(and_or_network(), LABELS, and_or_task()):
+        assert Explained.model_validate_json(each.model_dump_json()) == each
+
+
+class Waves(torch.nn.Module):
+    """A function that no short program follows."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.into, self.out = torch.nn.Linear(12, 64), torch.nn.Linear(64, 1)
+
+    def forward(self, x):
+        return self.out(torch.sin(40 * self.into(x)))
+
+
+def test_no_program_is_claimed_where_none_is_short():
+    rng = np.random.default_rng(0)
+    from partwise.tasks import task_from_arrays
+
+    x = rng.normal(size=(2000, 12))
+    task = task_from_arrays("noise", x, rng.integers(0, 2, 2000), "binary")
+    model = Waves()
+    (only,) = explain(model, np.zeros(77, int), task)
+    assert isinstance(only.description, Description)
+    assert only.description.program is None
+    assert "No short program found." in only.description.paragraph
+
+
+def test_labels_and_tasks_must_fit():
+    with pytest.raises(DataError, match="3 labels for 8 units"):
+        explain(and_or_network(), np.zeros(3, int), and_or_task())
+    other = torch.nn.Sequential(torch.nn.Linear(5, 2))
+    with pytest.raises(DataError, match="5 inputs"):
+        explain(other, np.zeros(7, int), and_or_task())
+
+
+def test_an_explanation_leaves_the_model_as_it_was():
+    model = and_or_network().train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    explain(model, LABELS, and_or_task())
+    assert model.training
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert not any(layer._forward_pre_hooks for layer in model)
+
+
+@pytest.mark.parametrize("rule", ["linear", "tree"])
+def test_fitted_rules_are_programs(rule):
+    from partwise.explain.fitting import decision_tree, linear_rule
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, 3)).astype(np.float32)
+    answer = (x[:, 0] > 0.2).astype(int)
+    names = ["x0", "x1", "x2"]
+    text = linear_rule(x, answer, names) if rule == "linear" else decision_tree(x, answer, names, 2)
+    values = {name: torch.from_numpy(x[:, k]) for k, name in enumerate(names)}
+    agrees = parse_program(text).evaluate(values).numpy() == answer
+    assert agrees.mean() > 0.95

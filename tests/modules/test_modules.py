@@ -1,0 +1,135 @@
+import networkx as nx
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from partwise.errors import GraphError
+from partwise.graph import UnitGraph, unit_graph
+from partwise.modules import find_modules, module_masses, newman_q, search_modules
+from partwise.modules.null import shuffled_graph
+from partwise.modules.scores import interface_frac, purity
+from partwise.modules.splitting import merge_order
+from partwise.tasks import planted_blocks
+
+
+def same_partition(a, b):
+    return (np.equal.outer(a, a) == np.equal.outer(b, b)).all()
+
+
+@pytest.mark.parametrize(("modules", "cross"), [(2, 0.3), (2, 0.5), (4, 0.3)])
+def test_planted_blocks_are_found(modules, cross):
+    graph, truth = planted_blocks([64, 64, 64, 20], modules, cross)
+    found = find_modules(graph, min_gain=0.03)
+    assert same_partition(found.labels, truth)
+    assert found.significance.p_value <= 0.05
+
+
+def test_a_random_network_is_one_module():
+    flagged = 0
+    for seed in range(20):
+        torch.manual_seed(seed)
+        model = nn.Sequential(
+            nn.Linear(30, 20), nn.ReLU(), nn.Linear(20, 20), nn.ReLU(), nn.Linear(20, 5)
+        )
+        flagged += find_modules(unit_graph(model), min_gain=0, null_samples=19).modules > 1
+    assert flagged <= 3  # 5% of 20 is 1; 3 or fewer has probability 0.98
+
+
+def test_equal_weights_are_one_module():
+    graph, _ = planted_blocks([20, 20, 20], 1, 1.0)
+    assert find_modules(graph.with_capacities(np.ones(graph.m))).modules == 1
+
+
+def test_relabelling_units_relabels_modules():
+    graph, _ = planted_blocks([20, 20, 10], 2, 0.2)
+    order = np.random.default_rng(0).permutation(graph.n)
+    moved = UnitGraph.from_edges(
+        graph.n, order[graph.sources], order[graph.targets], graph.capacities
+    )
+    a, b = search_modules(graph), search_modules(moved)
+    assert same_partition(a.labels, b.labels[order])
+
+
+def test_scaling_capacities_changes_nothing():
+    graph, _ = planted_blocks([20, 20, 10], 2, 0.2)
+    scaled = graph.with_capacities(graph.capacities * 1e-6)
+    assert (search_modules(graph).labels == search_modules(scaled).labels).all()
+
+
+def test_newman_q_agrees_with_networkx():
+    graph, truth = planted_blocks([8, 8, 4], 2, 0.5)
+    other = nx.Graph()
+    for u, v, c in zip(
+        graph.sources.tolist(), graph.targets.tolist(), graph.capacities, strict=True
+    ):
+        other.add_edge(u, v, weight=c)
+    parts = [set(np.flatnonzero(truth == k).tolist()) for k in (0, 1)]
+    assert newman_q(graph, truth) == pytest.approx(nx.community.modularity(other, parts))
+
+
+def test_masses_by_hand():
+    graph = UnitGraph.from_edges(4, [0, 2, 1], [1, 3, 2], [3.0, 4.0, 1.0])
+    mass = module_masses(graph, np.array([0, 0, 1, 1]))
+    # both directions: 2*3 inside 0, 2*4 inside 1, 1 each way between; total 16
+    assert mass.tolist() == [[6 / 16, 1 / 16], [1 / 16, 8 / 16]]
+    assert interface_frac(graph, np.array([0, 0, 1, 1])) == pytest.approx(2 / 16)
+
+
+def test_merging_starts_with_the_cheapest_pair():
+    mass = np.array([[0.3, 0.09, 0.0], [0.09, 0.1, 0.01], [0.0, 0.01, 0.4]])
+    merges = merge_order(mass)
+    assert merges[0][:2] == (0, 1)  # 2*(0.39*0.2 - 0.09) < 0, a gain
+    assert merges[0][2] == pytest.approx(2 * (0.39 * 0.2 - 0.09))
+    assert set(merges[1][:2]) == {2, 3}  # the merger (id 3) with the last piece
+
+
+def test_the_nest_has_every_level():
+    graph, _ = planted_blocks([32, 32, 32], 4, 0.1)
+    found = search_modules(graph, min_gain=0.03)
+    for k in range(1, found.pieces.max() + 2):
+        assert found.labels_at(k).max() + 1 == k
+    with pytest.raises(GraphError, match="levels"):
+        found.labels_at(found.pieces.max() + 2)
+
+
+def test_shuffles_keep_layers_and_degrees_and_lose_modules():
+    graph, truth = planted_blocks([40, 40, 20], 2, 0.05)
+    shuffled = shuffled_graph(graph, np.random.default_rng(0))
+    np.testing.assert_allclose(shuffled.degrees(), graph.degrees(), rtol=0.02)
+    assert newman_q(graph, truth) > 0.4
+    assert newman_q(shuffled, truth) < 0.05
+
+
+def test_sparse_shuffles_keep_the_number_of_edges_of_each_unit():
+    graph, _ = planted_blocks([40, 40, 20], 2, 0.05, sparse=True)
+    keep = np.random.default_rng(0).random(graph.m) < 0.2
+    sparse = UnitGraph.from_edges(
+        graph.n, graph.sources[keep], graph.targets[keep], graph.capacities[keep], graph.groups
+    )
+    shuffled = shuffled_graph(sparse, np.random.default_rng(0))
+
+    def counts(g):
+        return np.bincount(np.r_[g.sources, g.targets], minlength=g.n)
+
+    assert (counts(shuffled) == counts(sparse)).all()
+    moved = set(zip(shuffled.sources.tolist(), shuffled.targets.tolist(), strict=True))
+    kept = moved & set(zip(sparse.sources.tolist(), sparse.targets.tolist(), strict=True))
+    assert len(kept) < 0.5 * sparse.m
+
+
+def test_purity_weighs_by_degree():
+    graph = UnitGraph.from_edges(3, [0, 1], [2, 2], [1.0, 3.0])
+    labels, units, truth = np.array([0, 0, 0]), np.array([0, 1]), np.array([0, 1])
+    assert purity(graph, labels, units, truth) == pytest.approx(3 / 4)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_tiny_graphs_are_one_module(n):
+    graph = UnitGraph.from_edges(n, list(range(n - 1)), list(range(1, n)), [1.0] * (n - 1))
+    assert find_modules(graph).modules == 1
+
+
+def test_a_graph_without_capacity_is_one_module():
+    assert find_modules(UnitGraph.from_edges(5, [], [], [])).modules == 1
+    assert find_modules(UnitGraph.from_edges(5, [0, 2], [1, 3], [0.0, 0.0])).modules == 1

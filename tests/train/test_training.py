@@ -1,0 +1,295 @@
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from partwise.errors import CheckpointError, DataError, OutputError, RecipeError, TrainingError
+from partwise.files import read_tensors, write_json, write_tensors, write_text
+from partwise.stages import open_network, read_modules, train_run
+from partwise.train import (
+    RunDirectory,
+    Trainer,
+    built_in_recipe,
+    built_in_recipes,
+    load_mlp,
+    mlp,
+    read_recipe,
+    recipe_from,
+    recipe_toml,
+    train,
+)
+
+TINY = {
+    "task": "two-playgrounds",
+    "l1": 0.01,
+    "model": {"hidden": [8, 8]},
+    "training": {"steps": 60, "batch": 16, "checkpoint_every": 20, "log_every": 10},
+    "cut_tree": {
+        "strength": 0.1,
+        "start": 10,
+        "ramp": 10,
+        "refresh_every": 10,
+        "mask_after": 5,
+        "min_gain": 0.0,
+    },
+}
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_recipes_survive_a_round_trip(tmp_path):
+    recipe = recipe_from(TINY)
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe_toml(recipe))
+    assert read_recipe(path) == recipe
+
+
+def test_built_in_recipes_are_valid():
+    assert "digits-pair-modular" in built_in_recipes()
+    for name in built_in_recipes():
+        assert Trainer.new(built_in_recipe(name)).step == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"taks": "digits-pair"}, "unknown key 'taks'; known are task"),
+        ({"cut_tree": {"strenght": 1}}, "unknown key 'cut_tree.strenght'; known are strength"),
+        ({"task": "digits"}, "no task 'digits'"),
+        ({"training": {"steps": 0}}, "training.steps = 0"),
+        ({"training": {"lr": "fast"}}, "training.lr = 'fast'"),
+        ({"model": {"hidden": [0]}}, "at least one unit"),
+        ({"seed": -1}, "seed = -1"),
+    ],
+)
+def test_wrong_recipes_are_named(fields, message):
+    with pytest.raises(RecipeError, match=message):
+        recipe_from(fields)
+
+
+def test_damaged_recipe_files_are_named(tmp_path):
+    with pytest.raises(RecipeError, match="no recipe"):
+        read_recipe(tmp_path / "missing.toml")
+    (tmp_path / "bad.toml").write_text("task = ")
+    with pytest.raises(RecipeError, match="TOML"):
+        read_recipe(tmp_path / "bad.toml")
+    with pytest.raises(RecipeError, match="built-in"):
+        built_in_recipe("nothing")
+
+
+def test_training_repeats_bit_for_bit(one_thread):
+    a, b = (train(Trainer.new(recipe_from(TINY))).state_dict() for _ in range(2))
+    assert same(a, b)
+
+
+def test_resuming_ends_with_the_same_bits(tmp_path, one_thread):
+    whole = RunDirectory.create(tmp_path / "whole", recipe_from(TINY))
+    train_run(whole, Trainer.new(recipe_from(TINY)))
+    cut = RunDirectory.create(tmp_path / "cut", recipe_from(TINY))
+
+    class Stop(Exception):
+        pass
+
+    def stop(metrics):
+        if metrics["step"] == 50:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train_run(cut, Trainer.new(recipe_from(TINY)), stop)
+    trainer = cut.resume()
+    assert trainer.step == 40
+    assert [row["step"] for row in cut.metrics()] == [10, 20, 30, 40]
+    train_run(cut, trainer)
+    assert same(load_file(whole.checkpoint), load_file(cut.checkpoint))
+    assert cut.metrics() == whole.metrics()
+
+
+def test_a_killed_run_resumes_with_the_same_bits(tmp_path, one_thread):
+    fields = {**TINY, "training": {**TINY["training"], "steps": 4000, "log_every": 1000}}
+    recipe = recipe_from(fields)
+    (tmp_path / "recipe.toml").write_text(recipe_toml(recipe))
+    command = [sys.executable, "-m", "partwise", "train"]
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(
+        [*command, str(tmp_path / "recipe.toml"), "--out", str(killed)],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not (killed / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert RunDirectory(killed).trainer().step < 4000
+    subprocess.run([*command, "--resume", str(killed)], check=True, capture_output=True)
+    whole = RunDirectory.create(tmp_path / "whole", recipe)
+    train_run(whole, Trainer.new(recipe))
+    assert same(load_file(whole.checkpoint), load_file(killed / "checkpoint.safetensors"))
+
+
+def test_a_finished_run_resumes_to_itself(tmp_path, one_thread):
+    run = RunDirectory.create(tmp_path / "run", recipe_from(TINY))
+    train_run(run, Trainer.new(recipe_from(TINY)))
+    before = run.checkpoint.read_bytes()
+    train_run(run, run.resume())
+    assert run.checkpoint.read_bytes() == before
+
+
+def test_a_loss_that_is_nan_stops_the_run():
+    trainer = Trainer.new(recipe_from(TINY))
+    with torch.no_grad():
+        trainer.model[0].weight[0, 0] = math.nan
+    with pytest.raises(TrainingError, match="step 0"):
+        trainer.advance()
+
+
+def test_learning_rate_falls_to_zero_at_the_end():
+    trainer = Trainer.new(recipe_from({"training": {"steps": 100, "decay_frac": 0.5, "lr": 1.0}}))
+    rates = []
+    for step in (0, 50, 75, 100):
+        trainer.step = step
+        rates.append(trainer.learning_rate)
+    assert rates == pytest.approx([1.0, 1.0, 0.5, 0.0])
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = RunDirectory.create(tmp_path / "run", recipe_from(TINY))
+    run.save(Trainer.new(recipe_from(TINY)))
+    return run
+
+
+def test_a_tampered_checkpoint_is_refused(run):
+    tensors = load_file(run.checkpoint)
+    tensors["model/0.weight"][0, 0] += 1
+    save_file(tensors, run.checkpoint)
+    with pytest.raises(CheckpointError, match="not the file"):
+        run.trainer()
+
+
+def test_a_truncated_checkpoint_is_refused(run):
+    run.checkpoint.write_bytes(run.checkpoint.read_bytes()[:-100])
+    with pytest.raises(CheckpointError):
+        run.trainer()
+
+
+def test_a_run_without_checkpoint_is_named(tmp_path):
+    run = RunDirectory.create(tmp_path / "run", recipe_from(TINY))
+    with pytest.raises(CheckpointError, match="train it first"):
+        open_network(run.path)
+
+
+def test_an_existing_output_is_not_touched(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "keep").write_text("me")
+    with pytest.raises(OutputError, match="exists already"):
+        RunDirectory.create(tmp_path / "run", recipe_from(TINY))
+    assert os.listdir(tmp_path / "run") == ["keep"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("2.bias"), None),  # a layer without bias is fine
+        (lambda t: t.update({"x.weight": torch.ones(2, 2, 2)}), "no MLP"),
+        (lambda t: t.update({"x": torch.ones(2)}), "no MLP"),
+        (lambda t: t.update({"2.weight": torch.ones(4, 9)}), "layer 0 writes 5"),
+        (lambda t: t["0.weight"].fill_(math.nan), "NaN"),
+        (lambda t: t.update({"0.bias": torch.ones(3)}), "shape"),
+        (lambda t: t.clear(), "no weights"),
+    ],
+)
+def test_foreign_checkpoints_fit_or_say_why(tmp_path, change, message):
+    tensors = {k: t.clone() for k, t in mlp([3, 5, 4]).state_dict().items()}
+    change(tensors)
+    save_file(tensors, tmp_path / "model.safetensors")
+    if message is None:
+        assert open_network(tmp_path / "model.safetensors").units.n == 12
+        return
+    with pytest.raises(CheckpointError, match=message):
+        load_mlp(tmp_path / "model.safetensors")
+
+
+def test_layers_are_read_in_the_order_of_their_numbers(tmp_path):
+    widths = [2, 3, 4, 5, 6, 7, 8]
+    tensors = {f"net.{k}": t for k, t in mlp(widths).state_dict().items()}
+    save_file(tensors, tmp_path / "m.safetensors")
+    model = load_mlp(tmp_path / "m.safetensors")
+    assert [layer.out_features for layer in model[::2]] == widths[1:]
+
+
+class Evil:
+    def __reduce__(self):
+        return (Path.touch, (Path("pwned"),))
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
+def test_a_pickle_is_refused_and_not_loaded(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"0.weight": Evil()}, name)
+    with pytest.raises(CheckpointError, match="pickle"):
+        read_tensors(Path(name))
+    assert not Path("pwned").exists()
+
+
+def test_garbage_is_no_checkpoint(tmp_path):
+    (tmp_path / "m.safetensors").write_bytes(b"nonsense" * 10)
+    with pytest.raises(CheckpointError, match="intact"):
+        read_tensors(tmp_path / "m.safetensors")
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        read_tensors(tmp_path / "none.safetensors")
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+
+    def full(self, *args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match="No space left"):
+        write_text(path, "new")
+    with pytest.raises(OutputError, match="No space left"):
+        write_tensors(path, {"a": torch.ones(2)})
+    assert os.listdir(tmp_path) == ["file.txt"]
+    assert path.read_bytes() == b"old"
+
+
+def test_an_unwritable_place_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write"):
+        write_json(tmp_path / "file" / "x.json", {})
+    with pytest.raises(OutputError, match="cannot write"):
+        RunDirectory.create(tmp_path / "file" / "run", recipe_from(TINY))
+
+
+def test_a_damaged_modules_file_is_named(tmp_path):
+    path = tmp_path / "modules.json"
+    with pytest.raises(DataError, match="missing"):
+        read_modules(path, 3)
+    path.write_text("{")
+    with pytest.raises(DataError, match="damaged"):
+        read_modules(path, 3)
+    path.write_text(json.dumps({"labels": []}))
+    with pytest.raises(DataError, match="partwise cut"):
+        read_modules(path, 3)
