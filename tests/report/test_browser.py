@@ -1,0 +1,57 @@
+"""The report in a real browser."""
+
+import os
+from pathlib import Path
+
+import pytest
+from made import SECTIONS, full
+
+from partwise.report import write_report
+
+CHROMIUM = Path("/usr/bin/chromium")
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture
+def chromium():
+    if not CHROMIUM.exists():
+        if os.environ.get("PARTWISE_REQUIRE_BROWSER") == "1":
+            pytest.fail(f"PARTWISE_REQUIRE_BROWSER is 1, but there is no {CHROMIUM}")
+        pytest.skip(f"needs Chromium at {CHROMIUM}")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1360, 375])
+def test_every_section_is_seen_without_a_complaint(chromium, tmp_path, width, scheme):
+    write_report(tmp_path / "report.html", full())
+    page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    complaints, requests = [], []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto((tmp_path / "report.html").as_uri())
+    for section in SECTIONS:
+        assert page.locator(f"section#{section}").is_visible()
+        assert page.locator(f"section#{section} h2").is_visible()
+    broken = "[...document.images].filter(i => !i.complete || !i.naturalWidth).length"
+    assert page.evaluate(broken) == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")  # the style applies
+    assert paper == {"light": "rgb(251, 250, 246)", "dark": "rgb(20, 21, 24)"}[scheme]
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+    assert complaints == []
