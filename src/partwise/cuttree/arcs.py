@@ -165,3 +165,50 @@ def pair_up(start, sources, targets, capacities, f1, f2, back):
             at[v] = b + 1
             back[a] = b
             back[b] = a
+
+
+@njit(cache=True, nogil=True)
+def measure_all(n, sources, targets):
+    """Row starts (n + 1,) when every edge gets arcs, even those without capacity."""
+    start = np.zeros(n + 1, np.int64)
+    for e in range(len(sources)):
+        start[sources[e] + 1] += 1
+        start[targets[e] + 1] += 1
+    for u in range(n):
+        start[u + 1] += start[u]
+    return start
+
+
+@njit(cache=True, nogil=True)
+def pair_all(start, sources, targets, head, back):
+    """Write the head and the opposite of every arc, in edge order within each row."""
+    at = start[:-1].copy()
+    for e in range(len(sources)):
+        u, v = sources[e], targets[e]
+        a, b = at[u], at[v]
+        at[u] = a + 1
+        at[v] = b + 1
+        head[a], back[a] = v, b
+        head[b], back[b] = u, a
+
+
+@njit(cache=True, nogil=True)
+def refill(start, sources, targets, capacities, f1, f2, room):
+    """Rewrite the capacities of `pair_all`'s arcs. Returns degrees (n,) and exactness."""
+    at = start[:-1].copy()
+    degree = np.zeros(len(at), np.int64)
+    is_whole = True
+    for e in range(len(capacities)):
+        x = np.float64(capacities[e]) * f1 * f2
+        rounded = np.rint(x)
+        hi = np.int64(rounded)
+        is_whole &= x == rounded
+        u, v = sources[e], targets[e]
+        a, b = at[u], at[v]
+        at[u] = a + 1
+        at[v] = b + 1
+        room[a] = hi
+        room[b] = hi
+        degree[u] += hi
+        degree[v] += hi
+    return degree, is_whole

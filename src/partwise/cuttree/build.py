@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from partwise.cuttree import arcs as _arcs
-from partwise.cuttree.arcs import Arcs, Edges, Scale, edges_of, scale_of
+from partwise.cuttree.arcs import (
+    Arcs,
+    Edges,
+    Scale,
+    edges_of,
+    fill,
+    measure,
+    pair_up,
+    scale_of,
+)
+from partwise.cuttree.faint import faint_graph, join_parts, parts_of
 from partwise.cuttree.flow import Marks, make_marks
 from partwise.cuttree.growth import Units, finish_graph, grow_core, solve_shelf, units_of
+from partwise.cuttree.parallel import solve_in_threads
 from partwise.cuttree.rooting import root_tree
-from partwise.cuttree.split import make_shelf
+from partwise.cuttree.split import DEPTH, make_shelf
 from partwise.cuttree.tree import CutTree
 from partwise.cuttree.values import resummed
 from partwise.graph.unit_graph import UnitGraph
 
 
-def cut_tree(graph: UnitGraph) -> CutTree:
+def cut_tree(graph: UnitGraph, threads: int = 1) -> CutTree:
     """Gomory-Hu cut tree of `graph`, exact and deterministic.
 
     Capacities are rounded to integers of 60 bits in total (integers below `2**53` that add up
@@ -27,6 +39,7 @@ def cut_tree(graph: UnitGraph) -> CutTree:
 
     Args:
         graph: units and capacities.
+        threads: how many threads may work on independent parts; the tree does not depend on it.
 
     Returns:
         The tree over all `graph.n` units, rooted at a unit of largest weighted degree.
@@ -34,41 +47,71 @@ def cut_tree(graph: UnitGraph) -> CutTree:
     Raises:
         GraphError: for more than `2**31 - 1` edges, or capacities that are not finite or
             overflow when added up.
+        ValueError: if `threads` is less than 1.
 
     >>> graph = UnitGraph.from_edges(4, [0, 1, 1, 2], [1, 2, 3, 3], [3.0, 1.0, 1.0, 2.0])
     >>> tree = cut_tree(graph)
     >>> tree.parent.tolist(), tree.value.tolist()
     ([1, -1, 1, 2], [3.0, inf, 2.0, 3.0])
     """
+    if threads < 1:
+        raise ValueError(f"a cut tree needs at least 1 thread, got threads={threads}")
     edges = edges_of(graph)
     scale = scale_of(edges.capacities)
-    f1, f2, _ = scale.factors()
-    start, degree, is_whole = _arcs.measure(graph.n, *edges, f1, f2)
+    start, degree, is_whole = measure(graph.n, *edges, *scale.factors()[:2])
     units = units_of(degree)
-    _grow(edges, scale, start, units)
-    parent, edge, order = root_tree(units.ends, units.order)
-    value = scale.to_float(units.flow[edge], np.zeros(graph.n, np.int64))
+    grow(
+        _arcs_of(edges, scale, start),
+        lambda arcs: _paired(arcs, edges, scale, start),
+        units,
+        threads,
+    )
+    return rooted(edges, scale, units, is_whole)
+
+
+def grow(arcs: Arcs, pair: Callable[[Arcs], Arcs], units: Units, threads: int) -> None:
+    """Find the ends and values of all tree edges.
+
+    Args:
+        arcs: the graph at rest; used up.
+        pair: fills in `back` when the first flow needs it.
+        units: in the order of degrees; receives the result.
+        threads: for the graphs that split off.
+    """
+    n = len(units.order)
+    used = int(arcs.last[n - 1])
+    marks, shelf = _marks_of(n, len(arcs.head)), make_shelf()
+    arcs, shelf, place, last, used = grow_core(arcs, marks, shelf, units, units.order, 0, n, used)
+    if place < n:
+        arcs, shelf, _, last, _ = grow_core(
+            pair(arcs), marks, shelf, units, units.order, place, last, used
+        )
+    finish_graph(marks, units, units.order[0], last)
+    if threads > 1 and shelf.top[DEPTH] > 1:
+        solve_in_threads(shelf, units, threads)
+    else:
+        solve_shelf(arcs, marks, shelf, units)
+
+
+def rooted(edges: Edges, scale: Scale, units: Units, is_whole: bool) -> CutTree:
+    """The tree that `units` describe, with float values."""
     if not is_whole:
+        _join_faintly(edges, scale, units)
+    parent, edge, order = root_tree(units.ends, units.order)
+    if is_whole:
+        value = scale.to_float(units.flow[edge], np.zeros(len(parent), np.int64))
+    else:
         value = resummed(edges, parent, order)
     value[order[0]] = np.inf
     return CutTree(parent, value, order)
 
 
-def _grow(edges: Edges, scale: Scale, start: np.ndarray, units: Units) -> None:
-    """Find the ends and values of all tree edges."""
-    arcs = _arcs_of(edges, scale, start)
-    n = len(units.order)
-    marks = _marks_of(n, len(arcs.head))
-    shelf = make_shelf()
-    used = int(start[-1])
-    arcs, shelf, place, last, used = grow_core(arcs, marks, shelf, units, units.order, 0, n, used)
-    if place < n:
-        arcs = _paired(arcs, edges, scale, start)
-        arcs, shelf, _, last, _ = grow_core(
-            arcs, marks, shelf, units, units.order, place, last, used
-        )
-    finish_graph(marks, units, units.order[0], last)
-    solve_shelf(arcs, marks, shelf, units)
+def _join_faintly(edges: Edges, scale: Scale, units: Units) -> None:
+    if np.count_nonzero(units.flow == 0) > 1:
+        part = parts_of(units)
+        faint = faint_graph(edges, scale, part)
+        if faint is not None:
+            join_parts(units, part, cut_tree(faint))
 
 
 def _arcs_of(edges: Edges, scale: Scale, start: np.ndarray) -> Arcs:
@@ -79,14 +122,14 @@ def _arcs_of(edges: Edges, scale: Scale, start: np.ndarray) -> Arcs:
     first[:n], last[:n] = start[:-1], start[1:]
     head, room = np.empty(space, np.uint32), np.empty(space, np.int64)
     f1, f2, _ = scale.factors()
-    _arcs.fill(start, *edges, f1, f2, head, room)
+    fill(start, *edges, f1, f2, head, room)
     return Arcs(first, last, head, room, np.empty(0, np.uint32))
 
 
 def _paired(arcs: Arcs, edges: Edges, scale: Scale, start: np.ndarray) -> Arcs:
     back = np.empty(len(arcs.head), np.uint32)
     f1, f2, _ = scale.factors()
-    _arcs.pair_up(start, *edges, f1, f2, back)
+    pair_up(start, *edges, f1, f2, back)
     return arcs._replace(back=back)
 
 

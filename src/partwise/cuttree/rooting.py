@@ -106,6 +106,8 @@ def crossing_limbs(parent, walk, sources, targets, capacities, f1, f2, f3):
     depth, top = chains(parent, walk)
     hi_cut, lo_cut = np.zeros(n, np.int64), np.zeros(n, np.int64)
     for e in range(len(capacities)):
+        if capacities[e] == 0:
+            continue
         u, v = np.int64(sources[e]), np.int64(targets[e])
         x = np.float64(capacities[e]) * f1 * f2
         hi = np.int64(np.rint(x))
@@ -126,3 +128,36 @@ def crossing_limbs(parent, walk, sources, targets, capacities, f1, f2, f3):
             hi_cut[parent[u]] += hi_cut[u]
             lo_cut[parent[u]] += lo_cut[u]
     return hi_cut, lo_cut
+
+
+@njit(cache=True, nogil=True)
+def subtree_sizes(parent, order):
+    """(n,) number of units in every unit's subtree."""
+    size = np.ones(len(parent), np.int64)
+    for i in range(len(order) - 1, 0, -1):
+        size[parent[order[i]]] += size[order[i]]
+    return size
+
+
+@njit(cache=True, nogil=True)
+def depths(parent, order):
+    """(n,) edges between every unit and the root."""
+    depth = np.zeros(len(parent), np.int64)
+    for i in range(1, len(order)):
+        depth[order[i]] = depth[parent[order[i]]] + 1
+    return depth
+
+
+@njit(cache=True, nogil=True)
+def entries(parent, order, size):
+    """(n,) place of every unit in a depth-first walk: a subtree is a run of places."""
+    entry = np.zeros(len(parent), np.int64)
+    free = np.zeros(len(parent), np.int64)
+    free[order[0]] = 1
+    for i in range(1, len(order)):
+        v = order[i]
+        p = parent[v]
+        entry[v] = free[p]
+        free[p] += size[v]
+        free[v] = entry[v] + 1
+    return entry

@@ -257,3 +257,26 @@ def take_graph(arcs, marks, shelf):
         arcs.last[u] = shelf.first[v0 + u + 1] if u + 1 < n else m
         marks.name[u] = shelf.name[v0 + u]
     return Arcs(arcs.first, arcs.last, head, room, back), n, m
+
+
+@njit(cache=True, nogil=True)
+def copied_onto(shelf, other, k):
+    """`other` with graph `k` of `shelf` put on top."""
+    top = shelf.top
+    a0, v0 = shelf.begin[k, 0], shelf.begin[k, 1]
+    is_last = k + 1 == top[DEPTH]
+    a1 = top[ARC_TOP] if is_last else shelf.begin[k + 1, 0]
+    v1 = top[VERTEX_TOP] if is_last else shelf.begin[k + 1, 1]
+    other = _with_space(other, v1 - v0, a1 - a0)
+    at, v = other.top[ARC_TOP], other.top[VERTEX_TOP]
+    other.first[v : v + v1 - v0] = shelf.first[v0:v1]
+    other.name[v : v + v1 - v0] = shelf.name[v0:v1]
+    other.head[at : at + a1 - a0] = shelf.head[a0:a1]
+    other.room[at : at + a1 - a0] = shelf.room[a0:a1]
+    other.back[at : at + a1 - a0] = shelf.back[a0:a1]
+    other.begin[other.top[DEPTH], 0] = at
+    other.begin[other.top[DEPTH], 1] = v
+    other.top[ARC_TOP] += a1 - a0
+    other.top[VERTEX_TOP] += v1 - v0
+    other.top[DEPTH] += 1
+    return other

@@ -8,6 +8,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from partwise.cuttree.rooting import depths, entries, subtree_sizes
+
 
 @dataclass(frozen=True, eq=False)
 class CutTree:
@@ -40,8 +42,6 @@ class CutTree:
     @cached_property
     def subtree_size(self) -> NDArray[np.int64]:
         """(n,) number of units on the side of every unit's edge that holds the unit."""
-        from partwise.cuttree.queries import subtree_sizes
-
         return subtree_sizes(self.parent, self.order)
 
     @property
@@ -99,14 +99,10 @@ class CutTree:
 
     @cached_property
     def _depth(self) -> NDArray[np.int64]:
-        from partwise.cuttree.queries import depths
-
         return depths(self.parent, self.order)
 
     @cached_property
     def _entry(self) -> NDArray[np.int64]:
-        from partwise.cuttree.queries import entries
-
         return entries(self.parent, self.order, self.subtree_size)
 
     def _unit(self, v: int) -> int:
