@@ -1,0 +1,1 @@
+"""Experiments that decide designs, and the records they leave."""

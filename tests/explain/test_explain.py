@@ -91,6 +91,22 @@ def test_claims_are_tested(subject, claim, outcome):
     assert verify_claim(subject, module_evidence(subject, 0), claim).outcome == outcome
 
 
+@pytest.mark.parametrize(
+    "claim",
+    [
+        EffectClaim(sentence="s", head=0, minimum=0.01),
+        NoEffectClaim(sentence="s", head=1, maximum=9.0),
+    ],
+)
+def test_claims_about_modules_are_refuted_for_interfaces(claim):
+    model = and_or_network()
+    with torch.no_grad():
+        model[2].weight[0, 1] = -12.0
+    subject = subject_of(model, LABELS, and_or_task())
+    verdict = verify_claim(subject, interface_evidence(subject, (0, 1)), claim)
+    assert (verdict.outcome, verdict.samples) == ("refuted", 0)
+
+
 def test_a_claim_at_its_bound_is_undecided(subject):
     x = subject.batch("claims").x
     share = ((x[:, 0] > 0.5) == (x[:, 0] * x[:, 1] > 0.5)).float().mean().item()

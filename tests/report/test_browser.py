@@ -1,37 +1,9 @@
 """The report in a real browser."""
 
-import os
-from pathlib import Path
-
 import pytest
 from made import SECTIONS, full
 
 from partwise.report import write_report
-
-CHROMIUM = Path("/usr/bin/chromium")
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture
-def chromium():
-    if not CHROMIUM.exists():
-        if os.environ.get("PARTWISE_REQUIRE_BROWSER") == "1":
-            pytest.fail(f"PARTWISE_REQUIRE_BROWSER is 1, but there is no {CHROMIUM}")
-        pytest.skip(f"needs Chromium at {CHROMIUM}")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=QUIET)
-        yield browser
-        browser.close()
 
 
 @pytest.mark.browser

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from partwise.explain.language import parse_program
 from partwise.explain.subject import Subject
 
-PRICE_PER_PART = 0.0005
+PRICE_PER_PART = 0.001
 LEAST_GAIN = 0.3  # of the distance between guessing and perfect
 MOST_BOOLEAN_INPUTS = 6
-TREE_LEAVES = (2, 4, 8, 16, 32)
+TREE_LEAVES = (2, 4, 8, 16)
 
 
 class Fitted(NamedTuple):

@@ -75,7 +75,9 @@ def _of_module(evidence: Evidence) -> Description:
 def _of_interface(evidence: Evidence) -> Description:
     a, b = evidence.modules
     used = [effect for effect in evidence.effects if _added(effect) >= CLEAR_NATS]
-    share = f"{evidence.interface_frac:.2%} of the network's capacity"
+    small = evidence.interface_frac < 1e-4
+    size = "less than 0.01%" if small else f"{evidence.interface_frac:.2%}"
+    share = f"{size} of the network's capacity"
     if used:
         names = _and([f"'{effect.name}'" for effect in used])
         sentence = f"Modules {a} and {b} share {share}, and {names} needs it."
@@ -106,7 +108,8 @@ def _details(evidence: Evidence, moved: Sequence[HeadEffect], rest: float) -> li
         texts.append(f"{rest:.1%} of what it reads comes from other modules.")
     telling = [p for p in evidence.profiles if p.f1 >= TELLING]
     texts += [
-        f"Unit {p.layer} is active when {p.best_answer} (F1 {p.f1:.2f})." for p in telling[:3]
+        f"Hidden unit {p.layer} is active when {_in_words(evidence, p)} (F1 {p.f1:.2f})."
+        for p in telling[:3]
     ]
     if evidence.fitted is None:
         texts.append("No short program found.")
@@ -174,19 +177,26 @@ def _ignores_claims(evidence: Evidence, moved: Sequence[HeadEffect]) -> list[Cla
 
 def _activation_claims(evidence: Evidence) -> list[Claim]:
     telling = [p for p in evidence.profiles if p.f1 >= TELLING]
-    return [_activation_claim(profile) for profile in telling[:3]]
+    return [_activation_claim(evidence, profile) for profile in telling[:3]]
 
 
-def _activation_claim(profile: UnitProfile) -> Claim:
+def _activation_claim(evidence: Evidence, profile: UnitProfile) -> Claim:
     least = _down(SLACK * profile.f1)
     return ActivationClaim(
-        sentence=f"Unit {profile.layer} is active (above {profile.threshold:.2f}) when "
-        f"{profile.best_answer}, with an F1 of {least:g} or more.",
+        sentence=f"Hidden unit {profile.layer} is active (above {profile.threshold:.2f}) when "
+        f"{_in_words(evidence, profile)}, with an F1 of {least:g} or more.",
         unit=profile.unit,
         threshold=profile.threshold,
         condition=profile.best_answer,
         minimum_f1=least,
     )
+
+
+def _in_words(evidence: Evidence, profile: UnitProfile) -> str:
+    """The condition with the question's name: `answer0 == 5` as `'first digit' is 5`."""
+    variable, relation, value = profile.best_answer.split()
+    name = evidence.heads[int(variable.removeprefix("answer"))]
+    return f"'{name}' {'is' if relation == '==' else 'is above'} {value}"
 
 
 def _program_claims(evidence: Evidence) -> list[Claim]:

@@ -48,17 +48,13 @@ def _verify(claim: Claim, subject: Subject, evidence: Evidence) -> Verdict:
 
 @_verify.register
 def _(claim: EffectClaim, subject: Subject, evidence: Evidence) -> Verdict:
-    change = _change(
-        subject, subject.losses_without_module("claims", evidence.modules[0]), claim.head
-    )
+    change = _change(subject, _without_module(subject, evidence), claim.head)
     return _verdict(claim, change, np.mean, claim.minimum, at_least=True)
 
 
 @_verify.register
 def _(claim: NoEffectClaim, subject: Subject, evidence: Evidence) -> Verdict:
-    change = _change(
-        subject, subject.losses_without_module("claims", evidence.modules[0]), claim.head
-    )
+    change = _change(subject, _without_module(subject, evidence), claim.head)
     return _within(claim, change, claim.maximum)
 
 

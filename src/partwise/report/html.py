@@ -15,7 +15,7 @@ from partwise.files import write_text
 from partwise.report.content import ReportContent
 from partwise.report.page import Page, page_of
 from partwise.report.palette import colour_class, module_css
-from partwise.report.words import counted, fixed, listed, number, percent, visible
+from partwise.report.words import counted, fixed, listed, named_program, number, percent, visible
 
 POLICY = (
     "default-src 'none'; style-src '{style}'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -62,7 +62,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "number": number, "fixed": fixed}
+    environment.filters |= {
+        "percent": percent,
+        "number": number,
+        "fixed": fixed,
+        "named": named_program,
+    }
     environment.globals |= {"colour": colour_class, "counted": counted, "listed": listed}
     environment.globals |= {"flag_success": FLAG_SUCCESS, "flag_outlier": FLAG_OUTLIER}
     return environment

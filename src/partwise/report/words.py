@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Any, TypeGuard
@@ -96,3 +97,16 @@ def _is_number(value: Any) -> TypeGuard[float]:
 
 def _minus(text: str) -> str:
     return text.replace("-", "−")
+
+
+def named_program(text: str, inputs: Sequence[str]) -> str:
+    """A program for people: `x57` becomes the input's own name.
+
+    >>> named_program("1 if x1 > 0.5 else x12", ["age", "pixel 3,9"])
+    '1 if [pixel 3,9] > 0.5 else x12'
+    """
+    return re.sub(
+        r"\bx(\d+)\b",
+        lambda match: f"[{inputs[k]}]" if (k := int(match[1])) < len(inputs) else match[0],
+        text,
+    )
