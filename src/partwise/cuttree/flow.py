@@ -46,10 +46,10 @@ class Marks(NamedTuple):
     step: NDArray[np.int64]
     is_touched: NDArray[np.uint8]
     is_found: NDArray[np.uint8]
-    touched: NDArray[np.int32]
+    touched: NDArray[np.uint32]
     is_queued: NDArray[np.uint8]
-    queue: NDArray[np.int32]
-    side: NDArray[np.int32]
+    queue: NDArray[np.uint32]
+    side: NDArray[np.uint32]
     dead: NDArray[np.uint8]
     name: NDArray[np.int64]
     new_id: NDArray[np.int64]
@@ -69,10 +69,10 @@ def make_marks(size, log_size):
         np.zeros(size, np.int64),
         np.zeros(size, np.uint8),
         np.zeros(size, np.uint8),
-        np.zeros(size, np.int32),
+        np.zeros(size, np.uint32),
         np.zeros(size, np.uint8),
-        np.zeros(size + 1, np.int32),
-        np.zeros(size, np.int32),
+        np.zeros(size + 1, np.uint32),
+        np.zeros(size, np.uint32),
         np.zeros(size, np.uint8),
         np.zeros(size, np.int64),
         np.zeros(size, np.int64),
