@@ -1,6 +1,6 @@
 """The demo's bars at several seeds, each run whole, with the machine and the commit.
 
-    python -m benchmarks.demo --seeds 0 1 2
+python -m benchmarks.demo --seeds 0 1 2
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The README's pictures, from the report of a real demo run.
 
-    python -m benchmarks.pictures runs/demo
+python -m benchmarks.pictures runs/demo
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Tables in the README, made from records, so that no number is typed.
 
-    python -m benchmarks.tables          # rewrites README.md
+python -m benchmarks.tables          # rewrites README.md
 """
 
 from __future__ import annotations
