@@ -7,9 +7,10 @@ from torch import nn
 from partwise.errors import GraphError
 from partwise.graph import UnitGraph, unit_graph
 from partwise.modules import find_modules, module_masses, newman_q, search_modules
+from partwise.modules.hierarchy import splits_kept
 from partwise.modules.null import shuffled_graph
 from partwise.modules.scores import interface_frac, purity
-from partwise.modules.splitting import merge_order
+from partwise.modules.splitting import merge_order, separations, settled
 from partwise.tasks import planted_blocks
 
 
@@ -133,3 +134,42 @@ def test_tiny_graphs_are_one_module(n):
 def test_a_graph_without_capacity_is_one_module():
     assert find_modules(UnitGraph.from_edges(5, [], [], [])).modules == 1
     assert find_modules(UnitGraph.from_edges(5, [0, 2], [1, 3], [0.0, 0.0])).modules == 1
+
+
+@pytest.mark.parametrize(
+    ("modules", "sparse"), [(2, False), (4, False), (8, False), (2, True), (4, True)]
+)
+def test_one_default_finds_any_number_of_modules(modules, sparse):
+    graph, truth = planted_blocks([96, 96, 96, 48], modules, 0.1, sparse=sparse)
+    assert same_partition(search_modules(graph).labels, truth)
+
+
+def test_settling_mends_stray_units():
+    graph, truth = planted_blocks([20, 20, 10], 2, 0.2)
+    stray = truth.copy()
+    stray[[0, 25, 45]] ^= 1
+    assert same_partition(settled(graph, stray), truth)
+
+
+def test_settling_keeps_the_least_size():
+    graph = UnitGraph.from_edges(4, [0, 0, 1], [1, 2, 3], [1.0, 1.0, 1.0])
+    labels = settled(graph, np.array([0, 0, 1, 1]), min_units=2)
+    assert np.bincount(labels).min() >= 2
+
+
+def test_separations_by_hand():
+    mass = np.array([[0.3, 0.09, 0.0], [0.09, 0.1, 0.01], [0.0, 0.01, 0.4]])
+    merges = merge_order(mass)
+    # first 0 + 1: 1 - 0.09 / (0.39 * 0.2); then their union (0.59) + 2: 1 - 0.01 / (0.59 * 0.41)
+    expected = [1 - 0.09 / 0.078, 1 - 0.01 / 0.2419]
+    np.testing.assert_allclose(separations(mass, merges), expected)
+    assert splits_kept(mass, merges, 0.01, 0.7) == 1
+    assert splits_kept(mass, merges, 0.9, 0.7) == 0
+
+
+def test_weak_splits_inside_clear_modules_are_not_kept():
+    # inside a module 1 - 0.04 / 0.25^2 = 0.36 apart; the modules 1 - 4 * 0.005 / 0.5^2 = 0.92
+    block = np.array([[0.2, 0.04], [0.04, 0.2]])
+    mass = np.block([[block, np.full((2, 2), 0.005)], [np.full((2, 2), 0.005), block]])
+    assert splits_kept(mass, merge_order(mass), 0.0, 0.7) == 1
+    assert splits_kept(mass, merge_order(mass), 0.0, 0.1) == 3

@@ -27,7 +27,8 @@ class CutTreeSchedule:
         ramp: steps over which the strength rises from 0 to full.
         refresh_every: steps between cut trees.
         inflations: powers of the capacities that trees are built for.
-        min_gain: Q that a split must earn to be kept (the merge pass).
+        min_gain: Q that a split must earn to be kept.
+        min_contrast: least separation of a split that is kept, as a share of the largest.
         mask_share: share of steps in which the network runs without its interface weights.
         mask_after: steps after `start` before masking begins.
         seed: seed of the choice of masked steps.
@@ -38,7 +39,8 @@ class CutTreeSchedule:
     ramp: int = 1000
     refresh_every: int = 100
     inflations: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
-    min_gain: float = 0.1
+    min_gain: float = 0.01
+    min_contrast: float = 0.7
     mask_share: float = 0.3
     mask_after: int = 500
     seed: int = 0
@@ -115,7 +117,14 @@ class CutTreePenalty:
         """Finds the partition anew from the model's current weights."""
         self.gauge = self.units.gauge(self.model, start=self.gauge, rounds=20, tolerance=1e-6)
         graph = self.units.graph(self.model, gauge=self.gauge)
-        found = search_modules(graph, self.schedule.min_gain, self.schedule.inflations)
+        schedule = self.schedule
+        found = search_modules(
+            graph,
+            schedule.min_gain,
+            schedule.inflations,
+            min_contrast=schedule.min_contrast,
+            expand=False,
+        )
         self.set_labels(torch.as_tensor(found.labels))
 
     def set_labels(self, labels: Tensor) -> None:

@@ -12,9 +12,19 @@ from partwise.cuttree import CutTree, cut_tree
 from partwise.errors import GraphError
 from partwise.graph.unit_graph import UnitGraph
 from partwise.modules.null import shuffled_graph
-from partwise.modules.splitting import merge_order, module_masses, newman_q, split_along_tree
+from partwise.modules.splitting import (
+    merge_order,
+    merged,
+    module_masses,
+    newman_q,
+    separations,
+    settled,
+    split_along_tree,
+)
 
 INFLATIONS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+EXPANDED_INFLATION = 4.0
+MAX_EXPANDED = 2048  # units; expansion is dense
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,7 @@ class Hierarchy:
 
     Attributes:
         labels: (n,) int, the chosen partition; modules are numbered by falling volume.
-        pieces: (n,) int, the finest partition, before any merger.
+        pieces: (n,) int, the finest partition: the tree's pieces, settled (see `settled`).
         merges: (a, b, cost in Q) in the order of merging; see `merge_order`.
         tree: cut tree of the inflated capacities that the pieces were split along.
         inflation: the power p that was chosen, by the Q it reached.
@@ -75,31 +85,36 @@ class Hierarchy:
         finest = int(self.pieces.max()) + 1
         if not 1 <= modules <= finest:
             raise GraphError(f"this hierarchy has levels of 1 to {finest} modules, not {modules}")
-        return _merged(self.pieces, self.merges[: finest - modules])
+        return merged(self.pieces, self.merges[: finest - modules])
 
 
 def find_modules(
     graph: UnitGraph,
     *,
-    min_gain: float = 0.1,
+    min_gain: float = 0.01,
+    min_contrast: float = 0.7,
     inflations: Sequence[float] = INFLATIONS,
-    max_modules: int = 16,
-    null_samples: int = 39,
+    max_modules: int = 64,
+    null_samples: int = 19,
     significance: float = 0.05,
     seed: int = 0,
 ) -> Hierarchy:
     """The modules of a unit graph, from capacities alone.
 
-    A cut tree is built for each inflation and split along its edges by the gain in Newman's Q
-    of the true capacities; the inflation that reaches the highest Q wins; then modules whose
-    separation earns less than `min_gain` of Q are merged. What remains is kept only if its Q is
-    out of reach in shuffled networks; otherwise the answer is one module.
+    A cut tree is built for each inflation, and one for `expanded` capacities, and split along
+    its edges by the gain in Newman's Q of the true capacities; units then settle where they gain
+    Q, and the tree that leads to the highest Q wins. From the nest of mergers that follows,
+    splits are kept from the coarsest on as long as their modules are nearly as far apart as any
+    in the nest (see `separations`): a rule without a scale, for any number of modules. What
+    remains is kept only if its Q is out of reach in shuffled networks; otherwise the answer is
+    one module.
 
     Args:
         graph: units and capacities.
         min_gain: Q that a split must earn to be kept.
+        min_contrast: least separation of a split that is kept, as a share of the largest.
         inflations: powers p of the capacities that trees are built for.
-        max_modules: at most this many pieces before merging.
+        max_modules: at most this many pieces of a tree, before units settle.
         null_samples: shuffled networks in the significance test; 0 skips it.
         significance: largest p-value at which modules are believed.
         seed: seed of the shuffles.
@@ -110,7 +125,7 @@ def find_modules(
     >>> find_modules(two, null_samples=0).labels.tolist()
     [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1]
     """
-    found = search_modules(graph, min_gain, inflations, max_modules)
+    found = search_modules(graph, min_gain, inflations, max_modules, min_contrast)
     if null_samples == 0 or found.modules == 1:
         return found
     tested = _significance(graph, found, inflations, max_modules, null_samples, seed)
@@ -121,27 +136,76 @@ def find_modules(
 
 def search_modules(
     graph: UnitGraph,
-    min_gain: float = 0.1,
+    min_gain: float = 0.01,
     inflations: Sequence[float] = INFLATIONS,
-    max_modules: int = 16,
+    max_modules: int = 64,
+    min_contrast: float = 0.7,
+    expand: bool = True,
 ) -> Hierarchy:
-    """`find_modules` without its significance test."""
+    """`find_modules` without its significance test; `expand` as in `expanded`, for one tree."""
     best: tuple[float, NDArray[np.int64], CutTree, float] | None = None
-    for inflation in inflations:
-        tree = cut_tree(graph.inflated(inflation))
-        pieces = split_along_tree(graph, tree, max_modules)
+    for seen, inflation in _views(graph, inflations, expand):
+        tree = cut_tree(seen.inflated(inflation))
+        pieces = settled(graph, split_along_tree(graph, tree, max_modules))
         q = newman_q(graph, pieces)
         if best is None or q > best[0]:
             best = q, pieces, tree, inflation
     if best is None:
         raise GraphError("find_modules needs at least one inflation, such as 1.0")
     _, pieces, tree, inflation = best
-    merges = tuple(merge_order(module_masses(graph, pieces)))
-    kept = 0
-    while kept < len(merges) and merges[kept][2] <= min_gain:
-        kept += 1
-    labels = by_volume(graph, _merged(pieces, merges[:kept]))
+    mass = module_masses(graph, pieces)
+    merges = tuple(merge_order(mass))
+    undone = splits_kept(mass, merges, min_gain, min_contrast)
+    labels = by_volume(graph, merged(pieces, merges[: len(merges) - undone]))
     return Hierarchy(labels, pieces, merges, tree, inflation, newman_q(graph, labels))
+
+
+def expanded(graph: UnitGraph) -> UnitGraph:
+    """The same edges, with the flow of three-step walks between their ends as capacities.
+
+    Normalised by degree, as expansion in Markov clustering (van Dongen, 2000); three steps lead
+    back to a unit's next layer, so an edge is wide where the neighbours of its ends are joined
+    too. This shows modules that are joined by few, not by weak, edges.
+    """
+    adjacency = np.zeros((graph.n, graph.n))
+    adjacency[graph.sources, graph.targets] = graph.capacities
+    adjacency += adjacency.T
+    scale = 1 / np.sqrt(np.maximum(adjacency.sum(1), 1e-300))
+    step = scale[:, None] * adjacency * scale
+    walks = step @ step @ step
+    return graph.with_capacities(walks[graph.sources, graph.targets])
+
+
+def _views(
+    graph: UnitGraph, inflations: Sequence[float], expand: bool
+) -> list[tuple[UnitGraph, float]]:
+    """The capacities, and their powers, that trees are built for."""
+    views = [(graph, inflation) for inflation in inflations]
+    if expand and views and graph.n <= MAX_EXPANDED and graph.capacities.any():
+        views.append((expanded(graph), EXPANDED_INFLATION))
+    return views
+
+
+def splits_kept(
+    mass: NDArray[np.float64],
+    merges: Sequence[tuple[int, int, float]],
+    min_gain: float,
+    min_contrast: float,
+) -> int:
+    """How many splits of a nest are kept, counted from the coarsest (the last merger).
+
+    Args:
+        mass: (k, k) of the finest partition.
+        merges: its k - 1 mergers.
+        min_gain: Q that a split must earn.
+        min_contrast: least separation, as a share of the largest among splits that earn enough.
+    """
+    apart = separations(mass, merges)
+    earns = np.array([cost > min_gain for _, _, cost in merges], bool)
+    if not earns.any():
+        return 0
+    kept = earns & (apart >= min_contrast * apart[earns].max())
+    return int(np.cumprod(kept[::-1]).sum())
 
 
 def by_volume(graph: UnitGraph, labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -151,16 +215,6 @@ def by_volume(graph: UnitGraph, labels: NDArray[np.int64]) -> NDArray[np.int64]:
     rank = np.empty(len(volume), np.int64)
     rank[np.lexsort((first, -volume))] = np.arange(len(volume))
     return rank[labels]
-
-
-def _merged(
-    pieces: NDArray[np.int64], merges: Sequence[tuple[int, int, float]]
-) -> NDArray[np.int64]:
-    k = int(pieces.max()) + 1
-    now = np.arange(k)
-    for step, (a, b, _) in enumerate(merges):
-        now[(now == a) | (now == b)] = k + step
-    return np.unique(now, return_inverse=True)[1][pieces].astype(np.int64)
 
 
 def _significance(
@@ -193,9 +247,10 @@ def _null_q(
     """The highest Q of a shuffled network with this many modules (or fewer, if it has no more)."""
     shuffled = shuffled_graph(graph, np.random.default_rng(seed))
     best = 0.0
-    for inflation in inflations:
-        pieces = split_along_tree(shuffled, cut_tree(shuffled.inflated(inflation)), max_modules)
+    for seen, inflation in _views(shuffled, inflations, expand=True):
+        tree = cut_tree(seen.inflated(inflation))
+        pieces = settled(shuffled, split_along_tree(shuffled, tree, max_modules))
         merges = merge_order(module_masses(shuffled, pieces))
-        labels = _merged(pieces, merges[: max(0, len(merges) + 1 - modules)])
+        labels = merged(pieces, merges[: max(0, len(merges) + 1 - modules)])
         best = max(best, newman_q(shuffled, labels))
     return best

@@ -1,0 +1,358 @@
+"""A penalty on contribution shares, for networks whose parts all write to one residual stream.
+
+The share of unit j's input that unit i provides, |w_ij|·rms(a_i) over j's total, cannot be gamed
+by rescaling, compares between matrices, and is differentiable in the weights. Which units belong
+together is found from co-usage (see `partwise.graph.activity`): it needs no training to show.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from partwise.errors import CheckpointError
+from partwise.graph import UnitMap
+from partwise.graph.activity import (
+    InputScales,
+    co_usage_graph,
+    share_graph,
+    unit_usage,
+)
+from partwise.loss.masses import interface_share, newman_q_of_masses
+from partwise.modules import search_modules
+
+
+@dataclass(frozen=True)
+class ShareSchedule:
+    """When and how hard the penalty presses.
+
+    Attributes:
+        strength: weight of the penalty, in nats per unit of Newman's Q.
+        start: steps of plain training before the first partition.
+        ramp: steps over which the strength rises from 0 to full.
+        refresh_every: steps between partitions.
+        freeze_after: steps after `start` from which the partition no longer changes.
+        inflations: powers of the co-usage capacities that trees are built for.
+        min_gain: Q that a split must earn to be kept.
+        min_correlation: weakest correlation of usages that is an edge.
+        quota_power: residual channels go to modules in proportion to volume to this power.
+        mask_share: share of steps in which the network runs without its interface weights.
+        mask_after: steps after `start` before masking begins.
+        probes: sequences that usage is measured over.
+        watch_every: steps between measurements of input scales.
+        seed: seed of the choice of masked steps.
+    """
+
+    strength: float = 3.0
+    start: int = 400
+    ramp: int = 1500
+    refresh_every: int = 100
+    freeze_after: int = 1_000_000
+    inflations: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
+    min_gain: float = 0.05
+    min_correlation: float = 0.12
+    quota_power: float = 0.5
+    mask_share: float = 0.3
+    mask_after: int = 600
+    probes: int = 768
+    watch_every: int = 4
+    seed: int = 0
+
+
+class _ModuleInputs(torch.autograd.Function):
+    """(receivers, k) |weight| summed over the senders of each module, in one pass.
+
+    The gradient of an entry is looked up by its receiver and its sender's module, so backward is
+    one pass as well and keeps nothing but the weights.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, senders: Tensor, transposed: bool) -> Tensor:
+        ctx.save_for_backward(weight, senders)
+        ctx.transposed = transposed
+        magnitude = weight.abs()
+        return (magnitude.T if transposed else magnitude) @ senders
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        weight, senders = ctx.saved_tensors
+        table = senders @ grads[0].T if ctx.transposed else grads[0] @ senders.T
+        return weight.sign() * table, None, None
+
+
+def module_inputs(weight: Tensor, senders: Tensor, transposed: bool = False) -> Tensor:
+    """Capacity that enters each receiver of a weight tensor from each module.
+
+    Args:
+        weight: (receivers, senders) tensor; (senders, receivers) if `transposed`.
+        senders: (senders, k) module of each sender times its scale; a constant.
+        transposed: which of the two the tensor is.
+
+    Returns:
+        (receivers, k).
+    """
+    return _ModuleInputs.apply(weight, senders, transposed)
+
+
+def share_masses(
+    model: nn.Module, units: UnitMap, labels: Tensor, scales: InputScales | None
+) -> Tensor:
+    """(k, k) share of the inputs of module a's units that module b provides, summed over units.
+
+    Differentiable in the weights: one pass over each, no graph in sight.
+    """
+    k = int(labels.max()) + 1
+    like = next(model.parameters())
+    members = torch.nn.functional.one_hot(labels.to(like.device), k).float()
+    into = members.new_zeros(units.n, k)
+    for i, block in enumerate(units.blocks):
+        senders = members[block.senders]
+        if scales is not None:
+            senders = senders * scales[i].to(senders)[:, None]
+        weight = model.get_parameter(block.parameter).float()
+        into = into.index_add(
+            0, block.receivers.to(like.device), module_inputs(weight, senders, block.transposed)
+        )
+    shares = into / into.sum(1, keepdim=True).clamp_min(1e-12)
+    return members.T @ shares
+
+
+class SharePenalty:
+    """Penalty that rewards a transformer for the modules that its co-usage tree shows.
+
+    Every `refresh_every` steps the usage of units over probe sequences becomes a co-usage graph,
+    the graph a cut tree and the tree a partition of tokens, heads and neurons; residual channels
+    are shared out between the modules. Between refreshes the penalty is strength · (1 - Q) of
+    that partition over contribution shares.
+
+        penalty = SharePenalty(model, units, probe)
+        for ids in batches:
+            loss = criterion(penalty.run(ids[:, :-1]), ids[:, 1:]) + penalty()
+            optimizer.zero_grad(); loss.backward(); optimizer.step()
+
+    Args:
+        model: the network.
+        units: its unit map.
+        probe: step -> (s, t) token ids that usage is measured over.
+        schedule: when and how hard it presses.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        units: UnitMap,
+        probe: Callable[[int], Tensor],
+        schedule: ShareSchedule | None = None,
+    ):
+        self.model, self.units, self.probe = model, units, probe
+        self.schedule = ShareSchedule() if schedule is None else schedule
+        self.scales = InputScales(model, units)
+        self.step = 0
+        self.labels = torch.zeros(units.n, dtype=torch.long)
+        self._masks: dict[str, Tensor] = {}
+
+    @property
+    def modules(self) -> int:
+        """Number of modules in the partition now in force."""
+        return int(self.labels.max()) + 1
+
+    @property
+    def weight(self) -> float:
+        """Strength at the current step, ramp included."""
+        since = self.step - self.schedule.start
+        return self.schedule.strength * min(1.0, max(0.0, since / max(1, self.schedule.ramp)))
+
+    @property
+    def active(self) -> bool:
+        """Whether the penalty has any part in this run."""
+        return self.schedule.strength > 0 or self.schedule.mask_share > 0
+
+    def __call__(self) -> Tensor:
+        """The penalty at this step, a scalar; advances the schedule by one step."""
+        weight = self.weight
+        self.step += 1
+        if weight == 0 or self.modules == 1:
+            return next(self.model.parameters()).new_zeros(())
+        masses = share_masses(self.model, self.units, self.labels, self.scales)
+        return weight * (1 - newman_q_of_masses(masses))
+
+    def run(self, *inputs: Any, **named: Any) -> Any:
+        """The model's output; in a share of the steps with its interface weights masked.
+
+        Finds the partition anew first, when that is due.
+        """
+        since = self.step - self.schedule.start
+        in_time = self.active and 0 <= since <= self.schedule.freeze_after
+        if in_time and since % self.schedule.refresh_every == 0:
+            self.refresh()
+        with self._watching():
+            if not self._masks_this_step():
+                return self.model(*inputs, **named)
+            return torch.func.functional_call(self.model, self.masked(), inputs, named)
+
+    def refresh(self) -> None:
+        """Finds the partition anew from usage over the probe sequences."""
+        usage = unit_usage(self.model, self.units, self.probe(self.step))
+        graph = share_graph(self.model, self.units, self.scales)
+        s = self.schedule
+        self.set_labels(
+            torch.from_numpy(
+                co_usage_labels(
+                    self.units, usage, graph_masses(graph), s.inflations, s.min_gain,
+                    s.min_correlation, s.quota_power,
+                )
+            )
+        )  # fmt: skip
+
+    def set_labels(self, labels: Tensor) -> None:
+        """Puts a partition in force, (n,) long."""
+        self.labels = labels
+        self._masks = interface_masks(self.model, self.units, labels)
+
+    def masked(self) -> dict[str, Tensor]:
+        """The weights without their interface entries, for `torch.func.functional_call`."""
+        if not self._masks:
+            self.set_labels(self.labels)
+        return {name: self.model.get_parameter(name) * mask for name, mask in self._masks.items()}
+
+    @torch.no_grad()
+    def interface_frac(self) -> float:
+        """Share of all contribution that joins two modules of the partition in force."""
+        masses = share_masses(self.model, self.units, self.labels, self.scales)
+        return float(interface_share(masses))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a resumed run needs to go on bit for bit."""
+        state = {"step": torch.tensor(self.step), "labels": self.labels}
+        state["seen"] = torch.tensor(self.scales.seen)
+        return state | {f"squares/{i}": square for i, square in enumerate(self.scales.squares)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Takes up the state of an earlier run.
+
+        Raises:
+            CheckpointError: if the state is of a network with another number of units.
+        """
+        if len(state["labels"]) != self.units.n:
+            raise CheckpointError(
+                f"the penalty's state has {len(state['labels'])} units, the model {self.units.n}"
+            )
+        self.step = int(state["step"])
+        self.scales.seen = bool(state["seen"])
+        self.scales.squares = [state[f"squares/{i}"] for i in range(len(self.units.blocks))]
+        self.set_labels(state["labels"])
+
+    def _watching(self) -> AbstractContextManager[None]:
+        due = self.active and self.step % self.schedule.watch_every == 0
+        return self.scales.watching() if due else contextlib.nullcontext()
+
+    def _masks_this_step(self) -> bool:
+        s = self.schedule
+        if self.modules == 1 or self.step < s.start + s.mask_after:
+            return False
+        return bool(np.random.default_rng((s.seed, self.step)).random() < s.mask_share)
+
+
+def interface_masks(
+    model: nn.Module,
+    units: UnitMap,
+    labels: Tensor,
+    pair: tuple[int, int] | None = None,
+) -> dict[str, Tensor]:
+    """Parameter name -> mask that is 0 on weights between modules, 1 elsewhere."""
+    masks = {}
+    for block in units.blocks:
+        weight = model.get_parameter(block.parameter)
+        rows, columns = block.pick(labels)
+        keep = rows == columns
+        if pair is not None:
+            a, b = pair
+            keep = ~((rows == a) & (columns == b) | (rows == b) & (columns == a))
+        masks[block.parameter] = keep.expand(weight.shape).to(weight)
+    return masks
+
+
+def graph_masses(graph: Any) -> Callable[[NDArray[np.int64], int], NDArray[np.float64]]:
+    """`(labels, k) -> (n, k)` capacity between each unit and the units of each module.
+
+    Units with label -1 belong to none.
+    """
+
+    def masses(labels: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+        out = np.zeros((graph.n, k + 1))
+        np.add.at(out, (graph.sources, labels[graph.targets]), graph.capacities)
+        np.add.at(out, (graph.targets, labels[graph.sources]), graph.capacities)
+        return out[:, :k]
+
+    return masses
+
+
+def co_usage_labels(
+    units: UnitMap,
+    usage: NDArray[np.float32],
+    masses: Callable[[NDArray[np.int64], int], NDArray[np.float64]],
+    inflations: Sequence[float],
+    min_gain: float,
+    min_correlation: float,
+    quota_power: float,
+) -> NDArray[np.int64]:
+    """(n,) modules: tokens, heads and neurons by co-usage, residual channels by quota.
+
+    Units whose usage goes along with nobody's join the module they share most capacity with.
+    """
+    kinds = np.repeat([g.kind for g in units.groups], [len(g) for g in units.groups])
+    own = np.flatnonzero(kinds != "residual")
+    graph = co_usage_graph(usage[own], min_correlation)
+    labels = np.full(units.n, -1)
+    alive = graph.degrees() > 0
+    if not alive.any():
+        return np.zeros(units.n, np.int64)
+    found = search_modules(graph, min_gain, tuple(inflations)).labels
+    labels[own[alive]] = np.unique(found[alive], return_inverse=True)[1]
+    k = int(labels.max()) + 1
+    residual = np.flatnonzero(kinds == "residual")
+    volume = masses(labels, k)[residual].sum(0)
+    pull = masses(labels, k)[residual] / np.maximum(volume, 1e-12)
+    quotas = shared_out(np.maximum(volume, 1e-12) ** quota_power, len(residual))
+    labels[residual] = by_quota(pull, quotas)
+    loners = np.flatnonzero(labels < 0)
+    labels[loners] = masses(labels, k)[loners].argmax(1)
+    return labels
+
+
+def shared_out(weights: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """`count` things shared out in proportion to `weights`, at least one each.
+
+    >>> shared_out(np.array([3.0, 1.0]), 8).tolist()
+    [6, 2]
+    """
+    exact = np.maximum(1.0, weights / weights.sum() * count)
+    parts = np.floor(exact).astype(np.int64)
+    while parts.sum() > count:
+        parts[parts.argmax()] -= 1
+    for i in np.argsort(parts - exact, kind="stable")[: count - parts.sum()]:
+        parts[i] += 1
+    return parts
+
+
+def by_quota(pull: NDArray[np.float64], quotas: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(c,) a module for each channel, most decided channels first, as many as each quota allows.
+
+    >>> by_quota(np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4]]), np.array([1, 2])).tolist()
+    [0, 1, 1]
+    """
+    share = pull / np.maximum(pull.sum(1, keepdims=True), 1e-12)
+    left, labels = quotas.copy(), np.zeros(len(pull), np.int64)
+    for channel in np.argsort(-share.max(1), kind="stable"):
+        open_modules = np.flatnonzero(left > 0)
+        labels[channel] = open_modules[share[channel, open_modules].argmax()]
+        left[labels[channel]] -= 1
+    return labels
