@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from partwise.errors import GraphError
+from partwise.errors import GraphError, UnreadableModelError
 from partwise.graph.unit_graph import UnitGraph, UnitGroup
 
 
@@ -26,13 +26,36 @@ class WeightBlock:
         rows: (r,) long, the unit that each row (output) writes to.
         columns: (r or 1, c) long, the unit that each column (input) reads from.
         gains: names of the normalisation modules between the read units and this tensor;
-            their gains are folded into the columns.
+            their gains are folded into the side that reads.
+        transposed: True where rows are read and columns written, as in embedding tables and in
+            GPT-2's Conv1D.
+        applied_by: name of the module that applies the tensor, where that is not the module
+            which owns it (tied embeddings).
     """
 
     parameter: str
     rows: Tensor
     columns: Tensor
     gains: tuple[str, ...] = ()
+    transposed: bool = False
+    applied_by: str = ""
+
+    @property
+    def module(self) -> str:
+        """Name of the module that applies the tensor."""
+        return self.applied_by or self.parameter.rpartition(".")[0]
+
+    @property
+    def senders(self) -> Tensor:
+        """Unit that each entry along the reading side reads from; (c,), or (r, c) if grouped."""
+        if self.transposed:
+            return self.rows
+        return self.columns[0] if len(self.columns) == 1 else self.columns
+
+    @property
+    def receivers(self) -> Tensor:
+        """Unit that each entry along the writing side writes to."""
+        return self.columns[0] if self.transposed else self.rows
 
     def pick(self, per_unit: Tensor) -> tuple[Tensor, Tensor]:
         """A per-unit tensor (n,), laid out to broadcast over the block: (r, 1) and (r or 1, c)."""
@@ -62,16 +85,18 @@ class UnitMap:
 
         Differentiable in the model's weights; the gains are treated as constants.
         """
-        parameters = dict(model.named_parameters())
-        return [self._magnitude(model, parameters[block.parameter], block) for block in self.blocks]
+        return [self.magnitude(model, block) for block in self.blocks]
 
-    def _magnitude(self, model: nn.Module, weight: Tensor, block: WeightBlock) -> Tensor:
-        matrix = weight.abs()
+    def magnitude(self, model: nn.Module, block: WeightBlock) -> Tensor:
+        """`magnitudes` of one block."""
+        matrix = model.get_parameter(block.parameter).abs()
         if matrix.dim() > 2:
             matrix = matrix.flatten(2).sum(2)
+        side = 0 if block.transposed else 1
         for name in block.gains:
             gain = norm_gain(model.get_submodule(name))
-            matrix = matrix * gain.repeat_interleave(matrix.shape[1] // len(gain))
+            gain = gain.repeat_interleave(matrix.shape[side] // len(gain))
+            matrix = matrix * (gain[:, None] if block.transposed else gain)
         return matrix
 
     @torch.no_grad()
@@ -200,6 +225,18 @@ def norm_gain(module: nn.Module) -> Tensor:
         weight = module.weight.detach().abs() if module.affine else torch.ones(count)
         variance = torch.ones(count) if module.running_var is None else module.running_var
         return weight / torch.sqrt(variance + module.eps)
-    assert isinstance(module, nn.LayerNorm | nn.RMSNorm)
+    if not isinstance(module, nn.LayerNorm | nn.RMSNorm):
+        return _named_norm_gain(module)
     weight = module.weight
     return torch.ones(module.normalized_shape[-1]) if weight is None else weight.detach().abs()
+
+
+def _named_norm_gain(module: nn.Module) -> Tensor:
+    """Gain of an RMSNorm that a library brings itself, such as transformers' LlamaRMSNorm."""
+    kind, weight = type(module).__name__, getattr(module, "weight", None)
+    if not kind.endswith("RMSNorm") or not isinstance(weight, Tensor):
+        raise UnreadableModelError(
+            f"cannot read the gain of a {kind}; readable are BatchNorm, LayerNorm and RMSNorm"
+        )
+    # Gemma's family scales by 1 + weight, so that a weight decay pulls the gain to 1.
+    return (1 + weight.detach() if kind.startswith("Gemma") else weight.detach()).abs()

@@ -1,0 +1,184 @@
+"""What flows through a transformer's weights: input scales, usage, and capacities from both.
+
+Weights alone depend on a gauge and, early in training, show nothing. A *contribution share* is
+the part of a unit's input that another unit provides; *co-usage* says which units are used in the
+same sequences. Both are measured with hooks on the layers that apply the weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from partwise.graph.unit_graph import UnitGraph, UnitGroup
+from partwise.graph.unit_map import UnitMap, WeightBlock
+
+MIN_CORRELATION = 0.12
+
+
+@contextlib.contextmanager
+def reading_inputs(
+    model: nn.Module, units: UnitMap, see: Callable[[int, WeightBlock, Tensor], None]
+) -> Iterator[None]:
+    """Calls `see(position, block, input)` on what every layer with a weight block reads."""
+    handles = []
+    for position, block in enumerate(units.blocks):
+
+        def hook(
+            module: nn.Module,
+            inputs: tuple[Tensor, ...],
+            position: int = position,
+            block: WeightBlock = block,
+        ) -> None:
+            see(position, block, inputs[0].detach())
+
+        handles.append(model.get_submodule(block.module).register_forward_pre_hook(hook))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class InputScales:
+    """Running root mean square of what each weight tensor reads, per input.
+
+    For an embedding table it is the root of each token's frequency.
+
+    Attributes:
+        squares: per weight block (inputs,) running mean square.
+    """
+
+    def __init__(self, model: nn.Module, units: UnitMap, keep: float = 0.98):
+        self.model, self.units, self.keep = model, units, keep
+        self.squares: list[Tensor] = [torch.ones(len(block.senders)) for block in units.blocks]
+        self.seen = False
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Takes the forward passes inside into account."""
+        with reading_inputs(self.model, self.units, self._see):
+            yield
+        self.seen = True
+
+    def __getitem__(self, position: int) -> Tensor:
+        """(inputs,) root mean square of what a weight block reads."""
+        return (self.squares[position] + 1e-8).sqrt()
+
+    @torch.no_grad()
+    def _see(self, position: int, block: WeightBlock, x: Tensor) -> None:
+        if x.dtype.is_floating_point:
+            now = x.flatten(0, -2).float().square().mean(0)
+        else:
+            now = torch.bincount(x.flatten(), minlength=len(block.senders)).float() / x.numel()
+        old = self.squares[position].to(now)
+        self.squares[position] = old * self.keep + now * (1 - self.keep) if self.seen else now
+
+
+@torch.no_grad()
+def share_graph(model: nn.Module, units: UnitMap, scales: InputScales | None) -> UnitGraph:
+    """Capacities that are shares of each unit's input; every unit's input sums to 1.
+
+    Args:
+        model: the network.
+        units: its unit map.
+        scales: what the weights read; None takes every input's scale as 1, so that the weights
+            alone decide (gains of normalisations folded in).
+    """
+    parameters = dict(model.named_parameters())
+    total = torch.zeros(units.n, dtype=torch.float64)
+    parts = []
+    for i, block in enumerate(units.blocks):
+        if scales is None:
+            matrix = units.magnitude(model, block).double()
+        else:
+            scale = scales[i].double()
+            matrix = parameters[block.parameter].detach().abs().double()
+            matrix = matrix * (scale[:, None] if block.transposed else scale)
+        matrix = matrix.T if block.transposed else matrix  # receivers x senders
+        total.index_add_(0, block.receivers, matrix.sum(1))
+        parts.append((block, matrix))
+    keys, shares = [], []
+    for block, matrix in parts:
+        share = matrix / total[block.receivers][:, None].clamp_min(1e-30)
+        rows = block.receivers[:, None].expand(share.shape)
+        columns = block.senders[None].expand(share.shape)
+        keep = (share > 0) & (rows != columns)
+        low, high = torch.minimum(rows, columns)[keep], torch.maximum(rows, columns)[keep]
+        keys.append((low * units.n + high).numpy())
+        shares.append(share[keep].numpy())
+    key, capacity = np.concatenate(keys), np.concatenate(shares)
+    unique, inverse = np.unique(key, return_inverse=True)
+    summed = np.bincount(inverse, capacity)
+    return UnitGraph.from_edges(units.n, unique // units.n, unique % units.n, summed, units.groups)
+
+
+@torch.no_grad()
+def unit_usage(model: nn.Module, units: UnitMap, sequences: Tensor) -> NDArray[np.float32]:
+    """(n, s) how much each sending unit was used in each of (s, t) sequences of token ids.
+
+    A token's usage is its frequency; a head's the mean norm of its output, a neuron's its mean
+    absolute activation. An output that has no units of its own input (untied) is used like its
+    token. Residual channels are used by all alike and stay 0.
+    """
+    usage = torch.zeros(units.n, len(sequences))
+    residual = torch.zeros(units.n, dtype=torch.bool)
+    for group in units.groups:
+        residual[group.start : group.stop] = group.kind == "residual"
+
+    def see(position: int, block: WeightBlock, x: Tensor) -> None:
+        if not x.dtype.is_floating_point:
+            counts = torch.zeros(len(x), len(block.senders))
+            counts.scatter_add_(1, x.cpu(), torch.ones(x.shape))
+            usage.index_add_(0, block.senders, counts.T / x.shape[1])
+        elif not residual[block.senders[0]]:
+            own, place = torch.unique(block.senders, return_inverse=True)
+            squares = torch.zeros(*x.shape[:2], len(own), dtype=torch.float32)
+            squares.index_add_(2, place, x.float().cpu().square())
+            usage[own] = squares.sqrt().mean(1).T
+
+    with reading_inputs(model, units, see):
+        model(sequences)
+    kinds = {group.kind: group for group in units.groups}
+    if "output" in kinds and "token" in kinds and len(kinds["output"]) == len(kinds["token"]):
+        token, output = kinds["token"], kinds["output"]
+        usage[output.start : output.stop] = usage[token.start : token.stop]
+    return usage.numpy()
+
+
+def co_usage_graph(
+    usage: NDArray[np.float32], min_correlation: float = MIN_CORRELATION
+) -> UnitGraph:
+    """Squared positive correlation of usages; weaker than `min_correlation` is no edge.
+
+    Args:
+        usage: (n, s) from `unit_usage`.
+        min_correlation: with s sequences noise has a correlation of about 1/sqrt(s).
+    """
+    centred = usage - usage.mean(1, keepdims=True)
+    spread = centred.std(1, keepdims=True)
+    live = (spread[:, 0] > 1e-9).astype(np.float32)[:, None]
+    unit = live * centred / np.maximum(spread, 1e-9)
+    correlation = np.triu(unit @ unit.T / usage.shape[1], 1)
+    u, v = np.nonzero(correlation > min_correlation)
+    capacity = np.minimum(correlation[u, v].astype(np.float64), 1.0) ** 2
+    return UnitGraph.from_edges(len(usage), u, v, capacity)
+
+
+def subgraph(graph: UnitGraph, units: NDArray[np.int64]) -> UnitGraph:
+    """The graph between some of the units, renumbered in their order; `units` is sorted."""
+    number = np.full(graph.n, -1)
+    number[units] = np.arange(len(units))
+    keep = (number[graph.sources] >= 0) & (number[graph.targets] >= 0)
+    return UnitGraph.from_edges(
+        len(units),
+        number[graph.sources[keep]],
+        number[graph.targets[keep]],
+        graph.capacities[keep],
+        (UnitGroup("units", "hidden", 0, len(units)),),
+    )
