@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+import torch
+
+from partwise.errors import CheckpointError
+from partwise.graph.activity import InputScales, share_graph
+from partwise.graph.transformer import transformer_map
+from partwise.loss.shares import (
+    SharePenalty,
+    ShareSchedule,
+    by_quota,
+    interface_masks,
+    module_inputs,
+    share_masses,
+    shared_out,
+)
+from partwise.modules import newman_q
+from partwise.modules.scores import interface_frac
+from partwise.train.gpt import GPT, GPTConfig
+
+VOCABULARY = 10
+
+
+@pytest.fixture
+def model():
+    return GPT(GPTConfig(VOCABULARY, 8, 16, 4, 1))
+
+
+def two_alphabets(step, count=400):
+    rng = torch.Generator().manual_seed(step)
+    low = torch.randint(0, 5, (count // 2, 8), generator=rng)
+    return torch.cat([low, torch.randint(5, 10, (count // 2, 8), generator=rng)])
+
+
+def penalty_of(model, **fields):
+    schedule = ShareSchedule(**{"start": 2, "ramp": 2, "refresh_every": 3, **fields})
+    return SharePenalty(model, transformer_map(model), two_alphabets, schedule)
+
+
+def random_labels(units, k=3):
+    return torch.randint(0, k, (units.n,), generator=torch.Generator().manual_seed(0))
+
+
+def test_module_inputs_by_hand():
+    weight = torch.tensor([[1.0, -2.0, 3.0]], requires_grad=True)  # one receiver, three senders
+    senders = torch.tensor([[1.0, 0.0], [0.0, 10.0], [1.0, 0.0]])
+    into = module_inputs(weight, senders)
+    assert into.tolist() == [[4.0, 20.0]]  # 1 + 3 from module 0, 2 * 10 from module 1
+    (into * torch.tensor([[1.0, 5.0]])).sum().backward()
+    assert weight.grad.tolist() == [[1.0, -50.0, 1.0]]
+    assert torch.equal(module_inputs(weight.T.contiguous(), senders, True), into)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_gradient_of_module_inputs(transposed):
+    torch.manual_seed(0)
+    weight = torch.randn(4, 4, dtype=torch.float64, requires_grad=True)
+    senders = torch.rand(4, 2, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda w: module_inputs(w, senders, transposed), [weight])
+
+
+def test_masses_agree_with_the_share_graph(model):
+    units = transformer_map(model)
+    scales = InputScales(model, units)
+    with scales.watching(), torch.no_grad():
+        model(two_alphabets(0))
+    labels = random_labels(units)
+    graph = share_graph(model, units, scales)
+    masses = share_masses(model, units, labels, scales).detach().double()
+    expected = interface_frac(graph, labels.numpy())
+    assert 1 - masses.trace() / masses.sum() == pytest.approx(expected, rel=1e-4)
+    symmetric = (masses + masses.T) / (2 * masses.sum())
+    q = symmetric.trace() - (symmetric.sum(1) ** 2).sum()
+    assert float(q) == pytest.approx(newman_q(graph, labels.numpy()), abs=1e-5)
+
+
+def test_shares_do_not_see_the_size_of_a_units_input(model):
+    units = transformer_map(model)
+    labels = random_labels(units)
+    before = share_masses(model, units, labels, None).detach()
+    with torch.no_grad():
+        for layer in (model.blocks[0].query, model.blocks[0].key, model.blocks[0].value):
+            layer.weight[:4] *= 7  # all that enters head 0
+        model.blocks[0].up.weight[3] *= 0.1  # and neuron 3
+    torch.testing.assert_close(share_masses(model, units, labels, None).detach(), before)
+
+
+def test_masks_cut_exactly_the_interface(model):
+    units = transformer_map(model)
+    labels = random_labels(units, 2)
+    with torch.no_grad():
+        for name, mask in interface_masks(model, units, labels).items():
+            model.get_parameter(name).mul_(mask)
+    assert interface_frac(share_graph(model, units, None), labels.numpy()) == pytest.approx(0)
+
+
+def test_a_refresh_finds_the_two_alphabets_in_an_untrained_network(model):
+    penalty = penalty_of(model)
+    penalty.refresh()
+    labels = penalty.labels.numpy()
+    assert penalty.modules == 2
+    assert len(set(labels[:5])) == len(set(labels[5:10])) == 1
+    assert labels[0] != labels[9]
+    assert (labels[-VOCABULARY:] == labels[:VOCABULARY]).all()  # outputs go with their tokens
+    residual = labels[VOCABULARY : VOCABULARY + 16]
+    assert 0 < residual.sum() < 16
+
+
+def test_schedule_and_resume(model):
+    penalty = penalty_of(model, mask_share=1.0, mask_after=1, strength=2.0)
+    ids = two_alphabets(9, 8)
+    weights = []
+    for _ in range(4):
+        weights.append(penalty.weight)
+        out = penalty.run(ids)
+        last = penalty()
+    assert weights == [0, 0, 0, 1.0]
+    assert last > 0
+    assert not torch.equal(out, model(ids))  # masked from start + 1 on
+    other = penalty_of(model, mask_share=1.0, mask_after=1, strength=2.0)
+    other.load_state_dict({k: v.clone() for k, v in penalty.state_dict().items()})
+    assert torch.equal(other.run(ids), penalty.run(ids))
+    assert torch.equal(other(), penalty())
+    with pytest.raises(CheckpointError, match="state has 3 units"):
+        other.load_state_dict({"labels": torch.zeros(3)})
+
+
+def test_switched_off_it_leaves_the_model_alone(model):
+    penalty = penalty_of(model, strength=0.0, mask_share=0.0)
+    for _ in range(5):
+        assert torch.equal(penalty.run(two_alphabets(0)), model(two_alphabets(0)))
+        assert penalty() == 0
+    assert penalty.modules == 1
+
+
+def test_quotas():
+    assert shared_out(np.array([1.0, 1.0, 1e-9]), 5).tolist() == [2, 2, 1]
+    assert shared_out(np.array([0.6, 0.4]), 7).sum() == 7
+    pull = np.random.default_rng(0).random((20, 3))
+    assert np.bincount(by_quota(pull, np.array([12, 5, 3]))).tolist() == [12, 5, 3]
