@@ -105,9 +105,13 @@ def train(
         target = out if out is not None else Path("runs") / chosen.task
         run, trainer = RunDirectory.create(target, chosen), Trainer.new(chosen)
     steps = trainer.recipe.training.steps
-    with _progress() as watch:
-        watch("train", trainer.step, steps, {})
-        train_run(run, trainer, lambda m: watch("train", int(m["step"]), steps, m))
+    try:
+        with _progress() as watch:
+            watch("train", trainer.step, steps, {})
+            train_run(run, trainer, lambda m: watch("train", int(m["step"]), steps, m))
+    except KeyboardInterrupt:
+        Console(stderr=True).print(f"Go on with: partwise train --resume {escape(str(run.path))}")
+        raise
     metrics = run.metrics()[-1]
     console.print(
         f"{escape(str(run.path))}: {metrics['step']} steps, held-out loss "

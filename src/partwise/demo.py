@@ -187,7 +187,6 @@ def _audit_scores(
     sabotaged: Network, clean_audit: AuditReport, sabotaged_audit: AuditReport
 ) -> dict[str, Any]:
     """Scores against the planted trigger, which the audit itself never saw."""
-    assert sabotaged.run is not None
     trigger, guilty = corner_patch(), sabotaged_audit.guilty_module
     labels = run_labels(sabotaged)
     subject = subject_of(sabotaged.model, labels, sabotaged.task, sabotaged.units)
@@ -213,13 +212,12 @@ def _report(
     sabotaged_audit: AuditReport,
     summary: dict[str, Any],
 ) -> Path:
-    assert plain.run is not None
     content = run_content(modular)
     content = replace(
         content,
         title="Two digits, one network",
         audits={**content.audits, "sabotaged": sabotaged_audit},
-        histories={"plain": plain.run.metrics(), **content.histories},
+        histories={"plain": plain.directory.metrics(), **content.histories},
         summary=summary,
     )
     write_report(out / "report.html", content)

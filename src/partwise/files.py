@@ -41,6 +41,16 @@ def write_text(path: Path, text: str) -> None:
     _write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+def append_line(path: Path, line: str) -> None:
+    """Adds a line to a text file.
+
+    Raises:
+        OutputError: if the disk is full or the place cannot be written.
+    """
+    with _as_output_error(path), path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes indented JSON atomically; numbers that JSON has no word for are refused."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")

@@ -44,6 +44,17 @@ class Network:
     recipe: Recipe | None = None
 
     @property
+    def directory(self) -> RunDirectory:
+        """The run's directory.
+
+        Raises:
+            DataError: for a bare checkpoint, which has none.
+        """
+        if self.run is None:
+            raise DataError("a bare checkpoint is no run; give the directory of a run")
+        return self.run
+
+    @property
     def task(self) -> Task:
         """What the network is for, clean.
 
@@ -96,7 +107,7 @@ def train_run(
 def cut_network(network: Network, seed: int = 0) -> tuple[UnitGraph, Hierarchy]:
     """Unit graph and modules of a network, from its weights alone."""
     graph = network.units.graph(network.model)
-    min_gain = 0.1 if network.recipe is None else network.recipe.cut_tree.min_gain
+    min_gain = 0.01 if network.recipe is None else network.recipe.cut_tree.min_gain
     return graph, find_modules(graph, min_gain=min_gain, seed=seed)
 
 
@@ -132,11 +143,29 @@ def read_modules(path: Path, units: int) -> Hierarchy:
     saved = read_json(path)
     try:
         found = _hierarchy(saved)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{path} is damaged ({error!r}); run 'partwise cut' again") from error
     if not len(found.labels) == len(found.pieces) == len(found.tree.parent) == units:
         raise DataError(f"{path} describes {len(found.labels)} units, the network has {units}")
+    if not (_numbers_modules(found.labels) and _numbers_modules(found.pieces) and _is_tree(found)):
+        raise DataError(f"{path} is damaged (no partition and tree); run 'partwise cut' again")
     return found
+
+
+def _numbers_modules(labels: NDArray[np.int64]) -> bool:
+    """Whether labels are 0, 1, ... without a gap."""
+    return bool(np.array_equal(np.unique(labels), np.arange(labels.max() + 1)))
+
+
+def _is_tree(found: Hierarchy) -> bool:
+    """Whether every unit but the first in order has a parent that comes before it."""
+    parent, order = found.tree.parent, found.tree.order
+    if not np.array_equal(np.sort(order), np.arange(len(parent))) or parent[order[0]] != -1:
+        return False
+    place = np.argsort(order)
+    rest = order[1:]
+    inside = (parent[rest] >= 0) & (parent[rest] < len(parent))
+    return bool(inside.all() and (place[parent[rest]] < place[rest]).all())
 
 
 def _hierarchy(saved: dict[str, Any]) -> Hierarchy:
@@ -167,8 +196,7 @@ def cut_run(network: Network) -> tuple[UnitGraph, Hierarchy]:
 
 def run_labels(network: Network) -> NDArray[np.int64]:
     """The labels of the run's `modules.json`; found anew where there is none."""
-    assert network.run is not None
-    path = network.run.path / "modules.json"
+    path = network.directory.path / "modules.json"
     if not path.exists():
         return cut_run(network)[1].labels
     return read_modules(path, network.units.n).labels
@@ -181,19 +209,17 @@ def explain_run(
 ) -> list[Explained]:
     """Describes a run's modules, and writes `descriptions.jsonl`."""
     task = network.task
-    assert network.run is not None
     explained = explain(network.model, run_labels(network), task, writer, on_step=on_step)
     lines = "".join(each.model_dump_json() + "\n" for each in explained)
-    write_text(network.run.path / "descriptions.jsonl", lines)
+    write_text(network.directory.path / "descriptions.jsonl", lines)
     return explained
 
 
 def audit_run(network: Network) -> AuditReport:
     """Audits a run's network, and writes `audit.json`."""
     task = network.task
-    assert network.run is not None
     verdict = audit(network.model, run_labels(network), task)
-    write_text(network.run.path / "audit.json", verdict.model_dump_json(indent=1) + "\n")
+    write_text(network.directory.path / "audit.json", verdict.model_dump_json(indent=1) + "\n")
     return verdict
 
 
@@ -203,9 +229,7 @@ def run_content(network: Network) -> ReportContent:
     Raises:
         DataError: if a stage's file is damaged.
     """
-    run, recipe = network.run, network.recipe
-    assert run is not None
-    assert recipe is not None
+    run, recipe = network.directory, network.directory.recipe()
     run_labels(network)
     manifest, audited = read_json(run.path / "manifest.json"), run.path / "audit.json"
     content = report_content(
@@ -226,10 +250,8 @@ def run_content(network: Network) -> ReportContent:
 
 def report_run(network: Network) -> Path:
     """Writes a run's `report.html`."""
-    content = run_content(network)
-    assert network.run is not None
-    path = network.run.path / "report.html"
-    write_report(path, content)
+    path = network.directory.path / "report.html"
+    write_report(path, run_content(network))
     return path
 
 

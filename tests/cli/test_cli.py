@@ -85,6 +85,7 @@ def bad_calls(tmp_path, run):
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").write_text("")
     torch.save({"a": 1}, tmp_path / "pickle.pt")
+    save_file(mlp([2, 2]).state_dict(), tmp_path / "good.safetensors")
     nan = mlp([2, 2]).state_dict()
     nan["0.weight"].fill_(float("nan"))
     save_file(nan, tmp_path / "nan.safetensors")
@@ -103,6 +104,9 @@ def bad_calls(tmp_path, run):
         ("cut", tmp_path / "nan.safetensors"): "NaN",
         ("cut", run, "--out", tmp_path / "taken" / "file"): "exists already",
         ("explain", tmp_path / "nan.safetensors"): "NaN",
+        ("explain", tmp_path / "good.safetensors"): "directory of a run",
+        ("audit", tmp_path / "good.safetensors"): "directory of a run",
+        ("report", tmp_path / "good.safetensors"): "directory of a run",
         ("explain", tmp_path / "taken"): "no checkpoint",
         ("explain", run, "--llm"): "PARTWISE_LLM_BASE_URL",
         ("audit", tmp_path / "gone"): "no checkpoint",

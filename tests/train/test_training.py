@@ -1,3 +1,4 @@
+import hashlib
 import json
 import math
 import os
@@ -13,7 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from partwise.errors import CheckpointError, DataError, OutputError, RecipeError, TrainingError
 from partwise.files import read_tensors, write_json, write_tensors, write_text
-from partwise.stages import open_network, read_modules, train_run
+from partwise.graph import UnitGraph
+from partwise.modules import find_modules
+from partwise.stages import open_network, read_modules, train_run, write_modules
 from partwise.train import (
     RunDirectory,
     Trainer,
@@ -26,6 +29,7 @@ from partwise.train import (
     recipe_toml,
     train,
 )
+from partwise.train.network import load_weights
 
 TINY = {
     "task": "two-playgrounds",
@@ -250,6 +254,40 @@ def test_a_pickle_is_refused_and_not_loaded(tmp_path, monkeypatch, name):
     assert not Path("pwned").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("0.bias"), r"missing \['0.bias'\]"),
+        (lambda t: t.update(extra=torch.ones(1)), r"not expected \['extra'\]"),
+        (lambda t: t.update({"0.bias": torch.ones(9)}), r"0.bias has shape \(9,\)"),
+        (lambda t: t["2.weight"].fill_(math.inf), "infinite"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_named(change, message):
+    tensors = {k: t.clone() for k, t in mlp([3, 5, 4]).state_dict().items()}
+    change(tensors)
+    with pytest.raises(CheckpointError, match=message):
+        load_weights(mlp([3, 5, 4]), tensors, "file")
+
+
+def test_a_run_checkpoint_without_its_parts_is_named(run):
+    write_tensors(run.checkpoint, {"model/0.weight": torch.ones(2, 2)})
+    digest = hashlib.sha256(run.checkpoint.read_bytes()).hexdigest()
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    write_json(run.path / "manifest.json", manifest | {"checkpoint_sha256": [digest]})
+    with pytest.raises(CheckpointError, match="no checkpoint of a Partwise run"):
+        run.trainer()
+
+
+def test_a_full_disk_while_logging_is_named(run, monkeypatch):
+    def full(self, *args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(OutputError, match="No space left"):
+        run.log({"step": 1})
+
+
 def test_garbage_is_no_checkpoint(tmp_path):
     (tmp_path / "m.safetensors").write_bytes(b"nonsense" * 10)
     with pytest.raises(CheckpointError, match="intact"):
@@ -293,3 +331,26 @@ def test_a_damaged_modules_file_is_named(tmp_path):
     path.write_text(json.dumps({"labels": []}))
     with pytest.raises(DataError, match="partwise cut"):
         read_modules(path, 3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"labels": [0, 0, 2, 0]},
+        {"labels": [-1, 0, 0, 0]},
+        {"tree": {"parent": [1, 0, 0, 0], "value": [1, 1, 1, 1], "order": [0, 1, 2, 3]}},
+        {"tree": {"parent": [-1, 9, 0, 0], "value": [1, 1, 1, 1], "order": [0, 1, 2, 3]}},
+        {"tree": {"parent": [-1, 0, 0, 0], "value": [1, 1, 1, 1], "order": [0, 1, 1, 3]}},
+    ],
+)
+def test_a_tampered_modules_file_is_refused(tmp_path, change):
+    graph = UnitGraph.from_edges(4, [0, 1, 2], [1, 2, 3], [1.0, 1.0, 1.0])
+    path = tmp_path / "modules.json"
+    write_modules(path, graph, find_modules(graph))
+    assert read_modules(path, 4).labels.tolist() == [0, 0, 0, 0]
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(DataError, match="damaged"):
+        read_modules(path, 4)
+    write_modules(path, graph, find_modules(graph))
+    with pytest.raises(DataError, match="units"):
+        read_modules(path, 5)

@@ -15,6 +15,7 @@ import torch
 
 from partwise.errors import CheckpointError
 from partwise.files import (
+    append_line,
     new_directory,
     read_json,
     read_tensors,
@@ -80,8 +81,7 @@ class RunDirectory:
 
     def log(self, metrics: dict[str, Any]) -> None:
         """Appends a line to `metrics.jsonl`."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(metrics) + "\n")
+        append_line(self.path / "metrics.jsonl", json.dumps(metrics))
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of `metrics.jsonl`; a line cut short by a kill is left out."""

@@ -1,0 +1,63 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from partwise.errors import TrainingError
+from partwise.loss.shares import ShareSchedule
+from partwise.tasks.streams import known_streams
+from partwise.train.gpt import GPT, GPTConfig
+from partwise.train.gpt_loop import GPTRecipe, GPTTrainer, train_gpt
+
+ENGLISH = "it was the best of times, it was the worst of times. " * 100
+SCHEDULE = ShareSchedule(start=5, ramp=5, refresh_every=5, mask_after=5, mask_share=0.5, probes=200)
+TINY = GPTRecipe(context=8, width=16, heads=4, layers=1, steps=30, batch=8, shares=SCHEDULE)
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    return known_streams(("letters", "digits"), ENGLISH)
+
+
+def test_logits_do_not_see_the_future():
+    model = GPT(GPTConfig(7, 6, 8, 2, 2))
+    ids = torch.tensor([[0, 1, 2, 3, 4, 5], [0, 1, 2, 6, 6, 6]])
+    out = model(ids)
+    torch.testing.assert_close(out[0, :3], out[1, :3])
+    assert not torch.allclose(out[0, 3:], out[1, 3:])
+
+
+def test_the_same_seed_gives_the_same_network_and_training_learns(corpus):
+    rows = []
+    trainer = GPTTrainer.new(TINY, corpus)
+    before = trainer.metrics(0.0)
+    train_gpt(trainer, rows.append, log_every=15)
+    again = train_gpt(GPTTrainer.new(TINY, corpus))
+    for a, b in zip(trainer.model.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert [row["step"] for row in rows] == [15, 30]
+    assert rows[-1]["held_letters"] < before["held_letters"]
+    assert rows[-1]["modules"] >= 2
+
+
+def test_with_the_penalty_off_it_is_plain_training(corpus):
+    off = replace(TINY, shares=ShareSchedule(strength=0.0, mask_share=0.0), steps=6)
+    trainer = GPTTrainer.new(off, corpus)
+    train_gpt(trainer)
+    on = replace(TINY, steps=6, shares=replace(SCHEDULE, start=6))
+    same = GPTTrainer.new(on, corpus)
+    train_gpt(same)
+    for a, b in zip(trainer.model.parameters(), same.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_nan_loss_stops_at_its_step(corpus):
+    trainer = GPTTrainer.new(TINY, corpus)
+    trainer.advance()
+    with torch.no_grad():
+        trainer.model.norm.weight[0] = float("nan")
+    weights = [p.clone() for p in trainer.model.parameters()]
+    with pytest.raises(TrainingError, match="nan at step 1; lower the learning rate"):
+        trainer.advance()
+    for a, b in zip(weights[:3], trainer.model.parameters(), strict=False):
+        assert torch.equal(a, b)
