@@ -4,7 +4,15 @@ from collections.abc import Callable
 
 from partwise.errors import RecipeError
 from partwise.tasks.arrays import task_from_arrays
+from partwise.tasks.boolean import boolean_tree, modular_addition, retina, sparse_parity
+from partwise.tasks.digit_variants import (
+    digit_one,
+    digits_channels,
+    digits_random,
+    digits_shared,
+)
 from partwise.tasks.digits import digits_four, digits_pair
+from partwise.tasks.formulas import compositionality, feature_sharing, independence
 from partwise.tasks.planted import planted_blocks
 from partwise.tasks.playground import playground, two_playgrounds
 from partwise.tasks.sabotage import Trigger, corner_patch, digits_pair_sabotaged, sabotaged
@@ -14,6 +22,17 @@ TASKS: dict[str, Callable[[], Task]] = {
     "digits-pair": digits_pair,
     "digits-pair-sabotaged": digits_pair_sabotaged,
     "digits-four": digits_four,
+    "digits-shared": digits_shared,
+    "digits-channels": digits_channels,
+    "digits-random": digits_random,
+    "digit-one": digit_one,
+    "formulas-independence": independence,
+    "formulas-sharing": feature_sharing,
+    "formulas-composition": compositionality,
+    "retina": retina,
+    "boolean-tree": boolean_tree,
+    "sparse-parity": sparse_parity,
+    "modular-addition": modular_addition,
     "playground-circle": lambda: playground("circle"),
     "playground-xor": lambda: playground("xor"),
     "playground-gaussians": lambda: playground("gaussians"),
