@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from partwise.errors import CheckpointError
-from partwise.graph import UnitMap, WeightBlock, unit_map
+from partwise.graph import UnitGraph, UnitMap, WeightBlock, unit_map
 from partwise.graph.unit_map import norm_gain
 from partwise.loss.masking import masked_weights
 from partwise.loss.masses import block_masses, entry_masses, interface_share, newman_q_of_masses
@@ -67,6 +68,8 @@ class CutTreePenalty:
         schedule: when and how hard it presses; the keyword arguments override single fields.
         inputs: number of input features, where the first layer does not tell.
         units: the model's unit map, where it was read already.
+        find: what finds the partition, (n,) labels of a graph; `search_modules` as the schedule
+            says when left out.
     """
 
     def __init__(
@@ -76,12 +79,14 @@ class CutTreePenalty:
         *,
         inputs: int | None = None,
         units: UnitMap | None = None,
+        find: Callable[[UnitGraph], NDArray[np.int64]] | None = None,
         **fields: float | int | Sequence[float],
     ):
         base = schedule if schedule is not None else CutTreeSchedule()
         self.schedule = CutTreeSchedule(**{**vars(base), **fields})
         self.model = model
         self.units = unit_map(model, inputs) if units is None else units
+        self.find = self._search if find is None else find
         self.step = 0
         self.labels = torch.zeros(self.units.n, dtype=torch.long)
         self.gauge = torch.ones(self.units.n, dtype=torch.float64)
@@ -117,15 +122,17 @@ class CutTreePenalty:
         """Finds the partition anew from the model's current weights."""
         self.gauge = self.units.gauge(self.model, start=self.gauge, rounds=20, tolerance=1e-6)
         graph = self.units.graph(self.model, gauge=self.gauge)
+        self.set_labels(torch.as_tensor(self.find(graph)))
+
+    def _search(self, graph: UnitGraph) -> NDArray[np.int64]:
         schedule = self.schedule
-        found = search_modules(
+        return search_modules(
             graph,
             schedule.min_gain,
             schedule.inflations,
             min_contrast=schedule.min_contrast,
             expand=False,
-        )
-        self.set_labels(torch.as_tensor(found.labels))
+        ).labels
 
     def set_labels(self, labels: Tensor) -> None:
         """Puts a partition in force, (n,) long."""

@@ -8,7 +8,7 @@ together is found from co-usage (see `partwise.graph.activity`): it needs no tra
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from partwise.errors import CheckpointError
-from partwise.graph import UnitMap
+from partwise.graph import UnitGraph, UnitMap
 from partwise.graph.activity import (
     InputScales,
+    Usage,
     co_usage_graph,
     share_graph,
     unit_usage,
@@ -43,7 +44,8 @@ class ShareSchedule:
         inflations: powers of the co-usage capacities that trees are built for.
         min_gain: Q that a split must earn to be kept.
         min_correlation: weakest correlation of usages that is an edge.
-        quota_power: residual channels go to modules in proportion to volume to this power.
+        quota_power: heads, neurons and channels go to modules in proportion to the loss at their
+            tokens to this power.
         mask_share: share of steps in which the network runs without its interface weights.
         mask_after: steps after `start` before masking begins.
         probes: sequences that usage is measured over.
@@ -52,16 +54,16 @@ class ShareSchedule:
     """
 
     strength: float = 3.0
-    start: int = 400
-    ramp: int = 1500
-    refresh_every: int = 100
-    freeze_after: int = 1_000_000
+    start: int = 50
+    ramp: int = 500
+    refresh_every: int = 50
+    freeze_after: int = 200
     inflations: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
     min_gain: float = 0.05
     min_correlation: float = 0.12
     quota_power: float = 0.5
-    mask_share: float = 0.3
-    mask_after: int = 600
+    mask_share: float = 0.5
+    mask_after: int = 100
     probes: int = 768
     watch_every: int = 4
     seed: int = 0
@@ -202,15 +204,8 @@ class SharePenalty:
         """Finds the partition anew from usage over the probe sequences."""
         usage = unit_usage(self.model, self.units, self.probe(self.step))
         graph = share_graph(self.model, self.units, self.scales)
-        s = self.schedule
-        self.set_labels(
-            torch.from_numpy(
-                co_usage_labels(
-                    self.units, usage, graph_masses(graph), s.inflations, s.min_gain,
-                    s.min_correlation, s.quota_power,
-                )
-            )
-        )  # fmt: skip
+        labels = co_usage_labels(self.units, usage, graph, self.schedule)
+        self.set_labels(torch.from_numpy(labels))
 
     def set_labels(self, labels: Tensor) -> None:
         """Puts a partition in force, (n,) long."""
@@ -280,7 +275,7 @@ def interface_masks(
     return masks
 
 
-def graph_masses(graph: Any) -> Callable[[NDArray[np.int64], int], NDArray[np.float64]]:
+def graph_masses(graph: UnitGraph) -> Callable[[NDArray[np.int64], int], NDArray[np.float64]]:
     """`(labels, k) -> (n, k)` capacity between each unit and the units of each module.
 
     Units with label -1 belong to none.
@@ -297,34 +292,56 @@ def graph_masses(graph: Any) -> Callable[[NDArray[np.int64], int], NDArray[np.fl
 
 def co_usage_labels(
     units: UnitMap,
-    usage: NDArray[np.float32],
-    masses: Callable[[NDArray[np.int64], int], NDArray[np.float64]],
-    inflations: Sequence[float],
-    min_gain: float,
-    min_correlation: float,
-    quota_power: float,
+    usage: Usage,
+    graph: UnitGraph,
+    schedule: ShareSchedule,
 ) -> NDArray[np.int64]:
-    """(n,) modules: tokens, heads and neurons by co-usage, residual channels by quota.
+    """(n,) modules: how many and which tokens by the cut tree of co-usage, the rest by quota.
 
-    Units whose usage goes along with nobody's join the module they share most capacity with.
+    The tree is built over tokens, heads and neurons. Where it shows more than one module, every
+    layer's heads and neurons, and the residual channels, are shared out in proportion to what
+    the modules' tokens are hard to predict: heads and neurons to the module they are used with,
+    channels to the module they share most capacity with. Without quotas a module can end up
+    without a head in a layer.
+
+    Args:
+        units: the unit map.
+        usage: from `unit_usage`.
+        graph: the network's share graph.
+        schedule: how the tree is cut, and the power of the quotas.
     """
     kinds = np.repeat([g.kind for g in units.groups], [len(g) for g in units.groups])
     own = np.flatnonzero(kinds != "residual")
-    graph = co_usage_graph(usage[own], min_correlation)
+    together = co_usage_graph(usage.units[own], schedule.min_correlation)
+    alive = together.degrees() > 0
     labels = np.full(units.n, -1)
-    alive = graph.degrees() > 0
     if not alive.any():
         return np.zeros(units.n, np.int64)
-    found = search_modules(graph, min_gain, tuple(inflations)).labels
-    labels[own[alive]] = np.unique(found[alive], return_inverse=True)[1]
+    found = search_modules(together, schedule.min_gain, schedule.inflations).labels
+    is_text = np.isin(kinds, ("token", "output"))
+    text = is_text[own] & alive
+    labels[own[text]] = np.unique(found[text], return_inverse=True)[1]
     k = int(labels.max()) + 1
+    if k < 2:
+        return np.zeros(units.n, np.int64)
+    first = next(g for g in units.groups if g.kind == "token")
+    tokens = labels[first.start : first.stop]
+    need = np.full(k, 1e-9)
+    np.add.at(need, tokens[tokens >= 0], usage.nats[tokens >= 0])
+    need **= schedule.quota_power
+    used_with = np.zeros((units.n, k))
+    used_with[own] = graph_masses(together)(labels[own], k)
+    used_with /= np.maximum(used_with[own].sum(0), 1e-12)
+    for group in units.groups:
+        if group.kind in ("head", "neuron"):
+            place = slice(group.start, group.stop)
+            labels[place] = by_quota(used_with[place], shared_out(need, len(group)))
+    pull = graph_masses(graph)(labels, k)
     residual = np.flatnonzero(kinds == "residual")
-    volume = masses(labels, k)[residual].sum(0)
-    pull = masses(labels, k)[residual] / np.maximum(volume, 1e-12)
-    quotas = shared_out(np.maximum(volume, 1e-12) ** quota_power, len(residual))
-    labels[residual] = by_quota(pull, quotas)
+    channels = pull[residual] / np.maximum(pull[residual].sum(0), 1e-12)
+    labels[residual] = by_quota(channels, shared_out(need, len(residual)))
     loners = np.flatnonzero(labels < 0)
-    labels[loners] = masses(labels, k)[loners].argmax(1)
+    labels[loners] = graph_masses(graph)(labels, k)[loners].argmax(1)
     return labels
 
 

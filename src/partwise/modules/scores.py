@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from partwise.cuttree import CutTree
 from partwise.graph import UnitGraph, UnitMap
 from partwise.modules.splitting import module_masses
 
@@ -31,6 +32,31 @@ def purity(
     table = np.zeros((int(labels.max()) + 1, int(truth.max()) + 1))
     np.add.at(table, (found, truth), weight)
     return float(table.max(1).sum() / table.sum())
+
+
+def n_cut(graph: UnitGraph, labels: NDArray[np.int64]) -> float:
+    """Normalised cut: sum over modules of the share of their volume that leaves them.
+
+    Shi and Malik (2000); 0 where nothing joins the modules, below their number always.
+    """
+    mass = module_masses(graph, labels)
+    volume, inside = mass.sum(1), np.diag(mass)
+    return float(
+        np.divide(volume - inside, volume, where=volume > 0, out=np.zeros(len(mass))).sum()
+    )
+
+
+def nontrivial_frac(tree: CutTree) -> float:
+    """Share of a cut tree's edges that cut off more than one unit on either side.
+
+    Where it is 0, a loss on the tree's cuts is L1 in disguise.
+    """
+    n = len(tree.parent)
+    size = np.ones(n, np.int64)
+    for v in tree.order[:0:-1]:
+        size[tree.parent[v]] += size[v]
+    below = size[tree.order[1:]]
+    return float(((below > 1) & (below < n - 1)).mean()) if n > 1 else 0.0
 
 
 @torch.no_grad()

@@ -1,0 +1,164 @@
+"""Do modules do different things? Lesions against random lesions, and the weight of interfaces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from partwise.capability.held_out import HELD_OUT_SEED
+from partwise.capability.lesions import Lesions, without_interfaces
+from partwise.graph import UnitMap
+from partwise.tasks import Split, Task
+
+
+@dataclass(frozen=True)
+class Specialisation:
+    """How selectively a network's heads suffer from the loss of its modules.
+
+    Attributes:
+        selectivity: mean over modules of how unevenly the heads suffer (see `selectivity`).
+        random_mean: the same for random lesions of the same size in the same layers.
+        p_value: (1 + random draws that are as selective) / (1 + draws).
+        damage: (modules, heads) loss added by each module's lesion, in nats.
+        double: mean damage of lesioning two modules at once, less that of each alone; 0 if
+            modules work apart from each other.
+    """
+
+    selectivity: float
+    random_mean: float
+    p_value: float
+    damage: NDArray[np.float64]
+    double: float
+
+
+def selectivity(damage: NDArray[np.float64]) -> float:
+    """How unevenly lesions harm heads, 0 to 1: per lesion (worst - mean of others) / worst.
+
+    Averaged over the lesions that do harm, weighted by the harm to the worst head.
+
+    >>> selectivity(np.array([[2.0, 0.0], [1.0, 1.0]]))
+    0.6666666666666666
+    """
+    harm = np.maximum(damage, 0)
+    if harm.shape[1] < 2 or not harm.any():
+        return 0.0
+    worst = harm.max(1)
+    others = (harm.sum(1) - worst) / (harm.shape[1] - 1)
+    return float((worst - others).sum() / worst.sum())
+
+
+@torch.no_grad()
+def specialisation(
+    model: nn.Module,
+    units: UnitMap,
+    labels: NDArray[np.int64],
+    task: Task,
+    draws: int = 199,
+    size: int = 500,
+    split: Split = "final",
+    seed: int = 0,
+) -> Specialisation:
+    """Lesions every module's hidden units, and as many random ones of the same layers.
+
+    Inputs and outputs are spared: losing a head's outputs would be selective without proof.
+
+    Args:
+        model: the network.
+        units: its unit map.
+        labels: (n,) module of each unit.
+        task: whose heads are scored.
+        draws: random partitions with the same sizes in every layer.
+        size: samples.
+        split: where they come from.
+        seed: seed of the draws.
+    """
+    x, y = task.batch(split, size, HELD_OUT_SEED)
+    lesions = Lesions(model, units, x)
+    intact = task.losses(model(x), y).mean(0)
+    hidden = np.zeros(units.n, bool)
+    hidden[len(units.groups[0]) : units.groups[-1].start] = True
+
+    def harm(held: NDArray[np.bool_]) -> NDArray[np.float64]:
+        outputs = lesions.outputs(x, torch.as_tensor(held & hidden))
+        return (task.losses(outputs, y).mean(0) - intact).double().numpy()
+
+    modules = range(int(labels.max()) + 1)
+    damage = np.array([harm(labels == m) for m in modules])
+    rng = np.random.default_rng(seed)
+    null = []
+    for _ in range(draws):
+        dealt = _dealt(labels, units, rng)
+        null.append(selectivity(np.array([harm(dealt == m) for m in modules])))
+    found = selectivity(damage)
+    double = [
+        float((harm((labels == a) | (labels == b)) - damage[a] - damage[b]).mean())
+        for a in modules
+        for b in modules
+        if a < b
+    ]
+    reached = sum(value >= found - 1e-12 for value in null)
+    return Specialisation(
+        found,
+        float(np.mean(null)) if null else 0.0,
+        (1 + reached) / (1 + draws),
+        damage,
+        float(np.mean(double)) if double else 0.0,
+    )
+
+
+def _dealt(
+    labels: NDArray[np.int64], units: UnitMap, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """The labels, shuffled within every layer."""
+    dealt = labels.copy()
+    for group in units.groups:
+        rng.shuffle(dealt[group.start : group.stop])
+    return dealt
+
+
+@torch.no_grad()
+def causal_interface(
+    model: nn.Module,
+    units: UnitMap,
+    labels: Tensor,
+    task: Task,
+    split: Split = "final",
+    size: int = 4000,
+    seed: int = HELD_OUT_SEED,
+) -> float:
+    """Held-out loss added by removing every weight between modules, in the loss's own unit."""
+    x, y = task.batch(split, size, seed)
+    cut = task.losses(without_interfaces(model, units, labels, x), y)
+    return float(cut.mean() - task.losses(model(x), y).mean())
+
+
+@torch.no_grad()
+def mean_ablated_interface(
+    model: nn.Module, units: UnitMap, labels: Tensor, task: Task, size: int = 4000
+) -> float:
+    """Held-out loss added when weights between modules carry only their mean signal.
+
+    Fairer than `causal_interface` to readers that rely on a constant: the mean of what crosses
+    is added to the reader's bias, and only the variation is lost. Layers are cut one by one
+    from the inputs on, each with the means that the layers before it now give.
+
+    For networks of linear layers with biases and elementwise activations between them.
+    """
+    x, y = task.batch("final", size, HELD_OUT_SEED)
+    before = task.losses(model(x), y).mean()
+    blocks = {block.parameter.rpartition(".")[0]: block for block in units.blocks}
+    value = x
+    for name, layer in model.named_children():
+        if name not in blocks:
+            value = layer(value)
+            continue
+        assert isinstance(layer, nn.Linear)
+        rows, columns = blocks[name].pick(labels)
+        inside = torch.where(rows == columns, layer.weight, 0)
+        crossing = nn.functional.linear(value.mean(0), layer.weight - inside)
+        value = nn.functional.linear(value, inside, layer.bias) + crossing
+    return float(task.losses(value, y).mean() - before)

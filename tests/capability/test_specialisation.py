@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from partwise.capability.specialisation import (
+    causal_interface,
+    mean_ablated_interface,
+    selectivity,
+    specialisation,
+)
+from partwise.graph import unit_map
+from partwise.tasks import task_from_arrays
+
+
+def two_halves():
+    """A network whose halves compute functions of x1 + x3 and of x4, and the task it solves."""
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        for h in range(4):
+            model[0].weight[h, [0, 2]] = model[2].weight[0, h] = 1.0 if h % 2 else -1.0
+            model[0].weight[4 + h, 3] = model[2].weight[1, 4 + h] = 1.0 if h % 2 else -1.0
+    with torch.no_grad():
+        x = torch.rand(2000, 4) * 2 - 1
+        task = task_from_arrays("own", x.numpy(), model(x).numpy(), "value")
+    return model, task
+
+
+LABELS = np.array([0, 1, 0, 1, 0, 0, 0, 0, 1, 1, 1, 1, 0, 1])
+
+
+def test_selectivity_by_hand():
+    # lesion 1 harms head 1 by 2 and the others by 0 and 1: 2 - 0.5; lesion 2 harms all equally
+    assert selectivity(np.array([[2.0, 0.0, 1.0], [3.0, 3.0, 3.0]])) == pytest.approx(1.5 / 5)
+    assert selectivity(np.array([[-1.0, -2.0]])) == 0
+
+
+def test_lesions_of_true_modules_are_more_selective_than_random_ones():
+    model, task = two_halves()
+    found = specialisation(model, unit_map(model), LABELS, task, draws=99)
+    assert found.selectivity == pytest.approx(1)
+    assert found.p_value <= 0.05
+    assert found.random_mean < 0.9
+    assert found.double == pytest.approx(0, abs=1e-6)
+
+
+def test_false_modules_are_not_selective():
+    model, task = two_halves()
+    mixed = LABELS.copy()
+    mixed[4:12] = [0, 0, 1, 1, 0, 0, 1, 1]
+    assert specialisation(model, unit_map(model), mixed, task, draws=99).p_value > 0.05
+
+
+def test_interfaces_that_carry_nothing_cost_nothing():
+    model, task = two_halves()
+    units, labels = unit_map(model), torch.as_tensor(LABELS)
+    assert causal_interface(model, units, labels, task) == pytest.approx(0, abs=1e-6)
+    with torch.no_grad():
+        model[2].weight[0, 4] = 1.0
+    assert abs(causal_interface(model, units, labels, task)) > 1e-3
+    assert mean_ablated_interface(model, units, labels, task) != 0
+
+
+def test_a_constant_interface_is_free_once_its_mean_is_kept():
+    model, task = two_halves()
+    with torch.no_grad():
+        model[0].weight[4] = 0
+        model[0].bias[4] = 1.0
+        model[2].weight[0, 4] = 0.5
+    units, labels = unit_map(model), torch.as_tensor(LABELS)
+    assert mean_ablated_interface(model, units, labels, task) == pytest.approx(0, abs=1e-6)
