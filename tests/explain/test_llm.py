@@ -334,7 +334,7 @@ class TestBadReplies:
     @pytest.mark.parametrize("bound", ["Infinity", "1e999"])
     def test_an_infinite_bound_is_a_failure(self, ask, bound):
         content = json.dumps(ANSWER).replace('"maximum": 0.01', f'"maximum": {bound}')
-        assert "not finite" in failure(ask(send(completion(content)))).reason
+        assert "finite number" in failure(ask(send(completion(content)))).reason
 
     @pytest.mark.parametrize(
         ("changes", "named"),

@@ -27,23 +27,10 @@ from functools import cache
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic import ValidationError
-
 from partwise.errors import MissingExtraError, RecipeError
-from partwise.explain.language import parse_program
 from partwise.explain.prompts import render_messages, reply_schema
-from partwise.explain.values import (
-    ActivationClaim,
-    Claim,
-    Description,
-    EffectClaim,
-    Evidence,
-    Failed,
-    IgnoresClaim,
-    InterfaceClaim,
-    NoEffectClaim,
-    ProgramClaim,
-)
+from partwise.explain.replies import BadReplyError, read_content, read_description
+from partwise.explain.values import Description, Evidence, Failed
 
 if TYPE_CHECKING:
     import httpx
@@ -184,9 +171,9 @@ class LLMWriter:
             reply = self._ask(request)
         try:
             if reply.problem:
-                raise _BadReplyError(reply.problem)
-            return _read_description(self._key.redact(_read_content(reply.text)), evidence)
-        except _BadReplyError as error:
+                raise BadReplyError(reply.problem)
+            return read_description(self._key.redact(read_content(reply.text)), evidence)
+        except BadReplyError as error:
             reason = _cut(self._key.redact(str(error)), _LONGEST_REASON)
             return Failed(reason=reason, raw_reply=_cut(reply.text, _LONGEST_RAW))
 
@@ -284,10 +271,6 @@ class _Reply(NamedTuple):
     problem: str
     may_pass: bool
     retry_after_s: float | None
-
-
-class _BadReplyError(Exception):
-    """Why a reply is no description."""
 
 
 class _Key:
@@ -447,83 +430,6 @@ def _read_retry_after(text: str) -> float | None:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
     except (ValueError, TypeError, OverflowError):
         return None
-
-
-def _read_content(text: str) -> str:
-    """The model's words in a chat completion."""
-    try:
-        completion = json.loads(text)
-    except (ValueError, RecursionError):
-        raise _BadReplyError("the server's reply is not JSON") from None
-    match completion:
-        case {"choices": [{"finish_reason": "length"}, *_]}:
-            raise _BadReplyError("the model's answer was cut off at the server's token limit")
-        case {"choices": [{"message": {"content": str(content)}}, *_]}:
-            return content
-        case {"choices": [{"message": {"refusal": str()}}, *_]}:
-            raise _BadReplyError("the model refused to answer")
-    raise _BadReplyError("the server's reply is no chat completion")
-
-
-def _read_description(content: str, evidence: Evidence) -> Description:
-    try:
-        description = Description.model_validate_json(content, strict=True)
-        json.dumps(description.model_dump(), allow_nan=False)
-    except ValidationError as error:
-        raise _BadReplyError(_describe_violation(error)) from None
-    except ValueError:
-        raise _BadReplyError("a bound in a claim is not finite") from None
-    except RecursionError:
-        raise _BadReplyError("a program in the answer is nested too deeply") from None
-    _check_variables(description.program, evidence)
-    for claim in description.claims:
-        _check_claim(claim, evidence)
-    return description
-
-
-def _describe_violation(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    place = ".".join(map(str, first["loc"]))
-    return f"the model's answer does not fit the schema at {place or 'its root'}: {first['msg']}"
-
-
-def _check_claim(claim: Claim, evidence: Evidence) -> None:
-    _check_kind(claim, evidence)
-    match claim:
-        case ActivationClaim(unit=unit, condition=condition):
-            _check_number("unit", unit, [each.unit for each in evidence.profiles])
-            _check_variables(condition, evidence)
-            return
-        case IgnoresClaim(inputs=inputs):
-            for each in inputs:
-                _check_number("input", each, range(len(evidence.inputs)))
-        case ProgramClaim(program=program):
-            _check_variables(program, evidence)
-    _check_number("head", claim.head, range(len(evidence.heads)))
-
-
-def _check_kind(claim: Claim, evidence: Evidence) -> None:
-    of_a_module = isinstance(claim, ActivationClaim | EffectClaim | NoEffectClaim)
-    of_an_interface = isinstance(claim, InterfaceClaim)
-    if (evidence.kind == "interface" and of_a_module) or (
-        evidence.kind == "module" and of_an_interface
-    ):
-        raise _BadReplyError(f"{claim.kind!r} is no claim about {evidence.subject}")
-
-
-def _check_number(noun: str, number: int, known: Sequence[int]) -> None:
-    if number not in known:
-        raise _BadReplyError(f"a claim names {noun} {number}, which is not in the evidence")
-
-
-def _check_variables(program: str | None, evidence: Evidence) -> None:
-    if program is None:
-        return
-    inputs = {f"x{k}" for k in range(len(evidence.inputs))}
-    answers = {f"answer{k}" for k in range(len(evidence.heads))}
-    unknown = sorted(parse_program(program).variables - inputs - answers)
-    if unknown:
-        raise _BadReplyError(f"a program reads {unknown[0]!r}, which is not in the evidence")
 
 
 def _one_line(error: Exception) -> str:

@@ -14,7 +14,7 @@ from partwise.explain.language import parse_program
 
 
 class _Value(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Share(_Value):
@@ -109,6 +109,8 @@ ProgramText = Annotated[str, Field(min_length=1, max_length=4000)]
 
 
 class _Claim(_Value):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
     sentence: Sentence
 
 

@@ -1,0 +1,109 @@
+"""Reading a language model's reply: a description that fits the evidence, or a reason why not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from partwise.explain.language import parse_program
+from partwise.explain.values import (
+    ActivationClaim,
+    Claim,
+    Description,
+    EffectClaim,
+    Evidence,
+    IgnoresClaim,
+    InterfaceClaim,
+    NoEffectClaim,
+    ProgramClaim,
+)
+
+
+class BadReplyError(Exception):
+    """Why a reply is no description."""
+
+
+def read_content(text: str) -> str:
+    """The model's words in a chat completion.
+
+    Raises:
+        BadReplyError: if the completion is damaged, cut off or a refusal.
+    """
+    try:
+        completion = json.loads(text)
+    except (ValueError, RecursionError):
+        raise BadReplyError("the server's reply is not JSON") from None
+    match completion:
+        case {"choices": [{"finish_reason": "length"}, *_]}:
+            raise BadReplyError("the model's answer was cut off at the server's token limit")
+        case {"choices": [{"message": {"content": str(content)}}, *_]}:
+            return content
+        case {"choices": [{"message": {"refusal": str()}}, *_]}:
+            raise BadReplyError("the model refused to answer")
+    raise BadReplyError("the server's reply is no chat completion")
+
+
+def read_description(content: str, evidence: Evidence) -> Description:
+    """The description in a model's words.
+
+    Raises:
+        BadReplyError: if it does not fit the schema, or speaks of heads, inputs, units or
+            variables that are not in the evidence.
+    """
+    try:
+        description = Description.model_validate_json(content, strict=True)
+    except ValidationError as error:
+        raise BadReplyError(_describe_violation(error)) from None
+    except RecursionError:
+        raise BadReplyError("a program in the answer is nested too deeply") from None
+    _check_variables(description.program, evidence)
+    for claim in description.claims:
+        _check_claim(claim, evidence)
+    return description
+
+
+def _describe_violation(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"the model's answer does not fit the schema at {place or 'its root'}: {first['msg']}"
+
+
+def _check_claim(claim: Claim, evidence: Evidence) -> None:
+    _check_kind(claim, evidence)
+    match claim:
+        case ActivationClaim(unit=unit, condition=condition):
+            _check_number("unit", unit, [each.unit for each in evidence.profiles])
+            _check_variables(condition, evidence)
+            return
+        case IgnoresClaim(inputs=inputs):
+            for each in inputs:
+                _check_number("input", each, range(len(evidence.inputs)))
+        case ProgramClaim(program=program):
+            _check_variables(program, evidence)
+    _check_number("head", claim.head, range(len(evidence.heads)))
+
+
+def _check_kind(claim: Claim, evidence: Evidence) -> None:
+    of_a_module = isinstance(claim, ActivationClaim | EffectClaim | NoEffectClaim)
+    of_an_interface = isinstance(claim, InterfaceClaim)
+    if (evidence.kind == "interface" and of_a_module) or (
+        evidence.kind == "module" and of_an_interface
+    ):
+        raise BadReplyError(f"{claim.kind!r} is no claim about {evidence.subject}")
+
+
+def _check_number(noun: str, number: int, known: Sequence[int]) -> None:
+    if number not in known:
+        raise BadReplyError(f"a claim names {noun} {number}, which is not in the evidence")
+
+
+def _check_variables(program: str | None, evidence: Evidence) -> None:
+    if program is None:
+        return
+    inputs = {f"x{k}" for k in range(len(evidence.inputs))}
+    answers = {f"answer{k}" for k in range(len(evidence.heads))}
+    unknown = sorted(parse_program(program).variables - inputs - answers)
+    if unknown:
+        raise BadReplyError(f"a program reads {unknown[0]!r}, which is not in the evidence")
