@@ -197,7 +197,7 @@ def test_usage_counts_tokens_and_follows_planted_groups():
     model = small()
     units = transformer_map(model)
     low, high = torch.randint(0, 5, (64, 8)), torch.randint(5, 11, (64, 8))
-    usage = unit_usage(model, units, torch.cat([low, high]))
+    usage = unit_usage(model, units, torch.cat([low, high])).units
     np.testing.assert_allclose(usage[:VOCABULARY].sum(0), 1, rtol=1e-5)
     assert not usage[VOCABULARY : VOCABULARY + WIDTH].any()  # residual channels
     assert (usage[-VOCABULARY:] == usage[:VOCABULARY]).all()

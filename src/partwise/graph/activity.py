@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -118,9 +120,28 @@ def share_graph(model: nn.Module, units: UnitMap, scales: InputScales | None) ->
     return UnitGraph.from_edges(units.n, unique // units.n, unique % units.n, summed, units.groups)
 
 
+def logits_of(output: Any) -> Tensor:
+    """(b, t, vocabulary) logits of a language model's output, a tensor or what libraries wrap."""
+    logits = output if isinstance(output, Tensor) else output.logits
+    assert isinstance(logits, Tensor)
+    return logits
+
+
+class Usage(NamedTuple):
+    """How much units were used, and what was hard.
+
+    Attributes:
+        units: (n, s) usage of each unit in each sequence.
+        nats: (vocabulary,) total next-token loss at each token.
+    """
+
+    units: NDArray[np.float32]
+    nats: NDArray[np.float64]
+
+
 @torch.no_grad()
-def unit_usage(model: nn.Module, units: UnitMap, sequences: Tensor) -> NDArray[np.float32]:
-    """(n, s) how much each sending unit was used in each of (s, t) sequences of token ids.
+def unit_usage(model: nn.Module, units: UnitMap, sequences: Tensor) -> Usage:
+    """How much each sending unit was used in each of (s, t) sequences of token ids.
 
     A token's usage is its frequency; a head's the mean norm of its output, a neuron's its mean
     absolute activation. An output that has no units of its own input (untied) is used like its
@@ -143,12 +164,17 @@ def unit_usage(model: nn.Module, units: UnitMap, sequences: Tensor) -> NDArray[n
             usage[own] = squares.sqrt().mean(1).T
 
     with reading_inputs(model, units, see):
-        model(sequences)
+        output = model(sequences)
+    logits = logits_of(output)
+    targets = sequences[:, 1:].flatten()
+    loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), targets, reduction="none")
+    nats = torch.zeros(logits.shape[-1], dtype=torch.float64)
+    nats.index_add_(0, targets.cpu(), loss.double().cpu())
     kinds = {group.kind: group for group in units.groups}
     if "output" in kinds and "token" in kinds and len(kinds["output"]) == len(kinds["token"]):
         token, output = kinds["token"], kinds["output"]
         usage[output.start : output.stop] = usage[token.start : token.stop]
-    return usage.numpy()
+    return Usage(usage.numpy(), nats.numpy())
 
 
 def co_usage_graph(

@@ -1,0 +1,196 @@
+"""Training a GPT so that it comes apart: one readable loop in plain PyTorch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from partwise.capability.language import stream_losses, token_loss
+from partwise.errors import TrainingError
+from partwise.graph import UnitMap
+from partwise.graph.activity import logits_of
+from partwise.graph.transformer import transformer_map
+from partwise.loss.shares import SharePenalty, ShareSchedule
+from partwise.loss.sparsity import l1_penalty
+from partwise.tasks.streams import Corpus
+from partwise.train.gpt import GPT, GPTConfig
+
+
+@dataclass(frozen=True)
+class GPTRecipe:
+    """Everything that decides a run, the corpus aside.
+
+    Attributes:
+        context: tokens per sequence.
+        width, heads, layers: sizes of the network.
+        steps: optimiser steps.
+        batch: sequences per step.
+        lr: highest learning rate; a linear warm-up, then a cosine to a hundredth of it.
+        warmup_frac: share of the steps that warm up.
+        weight_decay: AdamW's.
+        clip: largest gradient norm.
+        l1: strength of the sparsity pressure (see `l1_penalty`).
+        seed: seed of the weights, the batches and the masked steps.
+        shares: the penalty; with strength and mask share 0 this trains the plain twin.
+    """
+
+    context: int = 32
+    width: int = 64
+    heads: int = 4
+    layers: int = 2
+    steps: int = 3500
+    batch: int = 32
+    lr: float = 3e-3
+    warmup_frac: float = 0.1
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    l1: float = 0.0
+    seed: int = 0
+    shares: ShareSchedule = field(default_factory=ShareSchedule)
+
+
+@dataclass
+class GPTTrainer:
+    """A GPT in training.
+
+    Attributes:
+        recipe: what decides the run.
+        corpus: the text.
+        model: the network.
+        units: its unit map.
+        optimizer: AdamW over all its parameters.
+        penalty: the share penalty.
+        step: steps done.
+    """
+
+    recipe: GPTRecipe
+    corpus: Corpus
+    model: nn.Module
+    units: UnitMap
+    optimizer: torch.optim.Optimizer
+    penalty: SharePenalty
+    step: int = 0
+
+    @classmethod
+    def new(cls, recipe: GPTRecipe, corpus: Corpus) -> GPTTrainer:
+        """A trainer at step 0."""
+        config = GPTConfig(
+            len(corpus.vocabulary), recipe.context, recipe.width, recipe.heads, recipe.layers
+        )
+        return cls.of(GPT(config, recipe.seed), recipe, corpus)
+
+    @classmethod
+    def of(cls, model: nn.Module, recipe: GPTRecipe, corpus: Corpus) -> GPTTrainer:
+        """A trainer of any model that `transformer_map` reads; the recipe's sizes are unused."""
+        units = transformer_map(model)
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
+        )
+
+        def probe(step: int) -> Tensor:
+            size = recipe.shares.probes
+            return corpus.batch("probe", size, recipe.context, (recipe.seed, step))
+
+        penalty = SharePenalty(model, units, probe, recipe.shares)
+        return cls(recipe, corpus, model, units, optimizer, penalty)
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate now."""
+        recipe = self.recipe
+        warm = max(1.0, recipe.warmup_frac * recipe.steps)
+        if self.step < warm:
+            return recipe.lr * (self.step + 1) / warm
+        into = (self.step - warm) / max(1.0, recipe.steps - warm)
+        return recipe.lr * (0.01 + 0.99 * (1 + math.cos(math.pi * into)) / 2)
+
+    def loss(self) -> Tensor:
+        """Next-token loss + sparsity + share penalty on this step's batch."""
+        recipe = self.recipe
+        ids = self.corpus.batch("train", recipe.batch, recipe.context + 1, (recipe.seed, self.step))
+        total = token_loss(logits_of(self.penalty.run(ids[:, :-1])), ids[:, 1:]) + self.penalty()
+        if recipe.l1:
+            total = total + recipe.l1 * l1_penalty(self.model, self.units)
+        return total
+
+    def advance(self) -> float:
+        """One optimiser step; returns the loss before it.
+
+        Raises:
+            TrainingError: if the loss is NaN or infinite; the weights are left as they were.
+        """
+        loss = self.loss()
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the loss is {value} at step {self.step}; lower the learning rate "
+                f"(now {self.recipe.lr}) and resume from the last checkpoint"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        self.step += 1
+        return value
+
+    def metrics(self, loss: float) -> dict[str, float | int]:
+        """What a log line says of this step."""
+        held = stream_losses(self.model, self.corpus, self.recipe.context, rounds=2)
+        return {
+            "step": self.step,
+            "loss": loss,
+            **{f"held_{name}": value for name, value in held.items()},
+            "modules": self.penalty.modules,
+            "interface_frac": self.penalty.interface_frac(),
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything a checkpoint holds beside the model: optimiser, penalty and step."""
+        state: dict[str, Tensor] = {"step": torch.tensor(self.step)}
+        for i, moments in self.optimizer.state_dict()["state"].items():
+            state |= {f"optimizer/{i}/{name}": tensor for name, tensor in moments.items()}
+        return state | {f"penalty/{k}": v.clone() for k, v in self.penalty.state_dict().items()}
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes up what `tensors` of an earlier run gave."""
+        moments: dict[int, dict[str, Tensor]] = {}
+        penalty: dict[str, Tensor] = {}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition("/")
+            if part == "optimizer":
+                index, _, moment = rest.partition("/")
+                moments.setdefault(int(index), {})[moment] = tensor
+            elif part == "penalty":
+                penalty[rest] = tensor
+        whole = self.optimizer.state_dict()
+        self.optimizer.load_state_dict({**whole, "state": moments})
+        self.penalty.load_state_dict(penalty)
+        self.step = int(tensors["step"])
+
+
+def train_gpt(
+    trainer: GPTTrainer,
+    on_log: Callable[[dict[str, float | int]], None] = lambda metrics: None,
+    log_every: int = 500,
+    on_step: Callable[[int], None] = lambda step: None,
+) -> nn.Module:
+    """Trains to the end of the recipe.
+
+    Args:
+        trainer: where to begin.
+        on_log: gets `GPTTrainer.metrics` every `log_every` steps and at the end.
+        log_every: see `on_log`.
+        on_step: called after every step, with the number of steps done.
+    """
+    while trainer.step < trainer.recipe.steps:
+        loss = trainer.advance()
+        if trainer.step % log_every == 0 or trainer.step == trainer.recipe.steps:
+            on_log(trainer.metrics(loss))
+        on_step(trainer.step)
+    return trainer.model

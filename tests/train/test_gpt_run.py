@@ -1,0 +1,183 @@
+import json
+import string
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerFast,
+    TrainingArguments,
+)
+from transformers import Trainer as HFTrainer
+
+from partwise.capability.language import stream_losses
+from partwise.errors import CheckpointError, DataError, OutputError, UnreadableModelError
+from partwise.loss.shares import ShareSchedule
+from partwise.tasks.streams import known_streams
+from partwise.train.gpt_loop import GPTRecipe, GPTTrainer
+from partwise.train.gpt_run import finetune, resume, train_from_scratch
+from partwise.train.hf import PenaltyMixin, load_pretrained, penalty_for
+from partwise.train.text import bpe_corpus, pretrained_corpus
+
+SCHEDULE = ShareSchedule(start=3, ramp=4, refresh_every=4, mask_after=2, probes=150)
+TINY = GPTRecipe(context=8, width=16, heads=4, layers=1, steps=12, batch=8, shares=SCHEDULE)
+
+
+@pytest.fixture
+def texts(tmp_path):
+    corpus = known_streams(("letters", "digits"), "it was the best of times. " * 100)
+    paths = []
+    for stream in corpus.streams:
+        paths.append(tmp_path / f"{stream.name}.txt")
+        paths[-1].write_text("".join(corpus.vocabulary[i] for i in stream.ids[:2500]))
+    return paths
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A local GPT-2-shaped checkpoint with a character tokenizer."""
+    alphabet = [*string.ascii_lowercase, *string.digits, " ", ".", "+", "=", ";", "<unk>"]
+    words = {c: i for i, c in enumerate(alphabet)}
+    core = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>")
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=len(alphabet), n_positions=8, n_embd=16, n_head=4, n_layer=1,
+            bos_token_id=0, eos_token_id=0, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0,
+        )
+    )  # fmt: skip
+    path = tmp_path / "gpt2-local"
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+def interrupt_at(monkeypatch, step):
+    advance = GPTTrainer.advance
+
+    def stop(trainer):
+        if trainer.step == step:
+            raise KeyboardInterrupt
+        return advance(trainer)
+
+    monkeypatch.setattr(GPTTrainer, "advance", stop)
+
+
+def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, texts, monkeypatch):
+    train_from_scratch(tmp_path / "whole", texts, TINY, checkpoint_every=4)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 10)
+        with pytest.raises(KeyboardInterrupt):
+            train_from_scratch(tmp_path / "cut", texts, TINY, checkpoint_every=4)
+    resume(tmp_path / "cut")
+    whole, cut = (load_file(tmp_path / run / "state.safetensors") for run in ("whole", "cut"))
+    assert whole.keys() == cut.keys()
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    rows = [(tmp_path / run / "metrics.jsonl").read_text() for run in ("whole", "cut")]
+    assert rows[0] == rows[1]
+    assert [json.loads(line)["step"] for line in rows[0].splitlines()] == [4, 8, 12]
+    assert set(load_file(tmp_path / "cut" / "model" / "model.safetensors"))
+
+
+def test_finetuning_keeps_tokenizer_config_and_names(tmp_path, texts, checkpoint):
+    recipe = GPTRecipe(context=8, steps=8, batch=8, lr=1e-3, shares=SCHEDULE)
+    finetune(tmp_path / "run", str(checkpoint), texts, recipe, checkpoint_every=4)
+    before = AutoModelForCausalLM.from_pretrained(checkpoint)
+    after = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")
+    assert before.state_dict().keys() == after.state_dict().keys()
+    assert before.config.to_dict().keys() == after.config.to_dict().keys()
+    assert not torch.equal(before.transformer.wte.weight, after.transformer.wte.weight)
+    assert after.lm_head.weight is after.transformer.wte.weight
+    same = json.loads((checkpoint / "tokenizer.json").read_text())
+    assert json.loads((tmp_path / "run" / "model" / "tokenizer.json").read_text()) == same
+    resume(tmp_path / "run")  # a finished run resumes to itself
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")
+    for a, b in zip(after.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_before_the_first_step_the_loss_is_the_untouched_models(texts, checkpoint):
+    model, tokenizer = load_pretrained(str(checkpoint))
+    content = {path.stem: path.read_text() for path in texts}
+    corpus = pretrained_corpus(content, tokenizer, len(model.get_input_embeddings().weight))
+    untouched, _ = load_pretrained(str(checkpoint))
+    recipe = GPTRecipe(context=7, steps=4, batch=8, shares=SCHEDULE)
+    trainer = GPTTrainer.of(model, recipe, corpus)
+    losses = [stream_losses(each, corpus, 7, rounds=1) for each in (trainer.model, untouched)]
+    assert losses[0] == losses[1]
+    ids = corpus.batch("train", 8, 8, (0, 0))
+    labels = ids.clone()
+    with torch.no_grad():
+        expected = untouched(input_ids=ids, labels=labels).loss
+    assert trainer.loss().item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+class ModularTrainer(PenaltyMixin, HFTrainer):
+    pass
+
+
+def test_the_trainer_mixin_trains_with_the_penalty(tmp_path, texts, checkpoint):
+    model, tokenizer = load_pretrained(str(checkpoint))
+    content = {path.stem: path.read_text() for path in texts}
+    corpus = pretrained_corpus(content, tokenizer, len(tokenizer))
+    data = [{"input_ids": row, "labels": row} for row in corpus.batch("train", 64, 8, (0,))]
+    args = TrainingArguments(
+        output_dir=str(tmp_path / "hf"), max_steps=8, per_device_train_batch_size=8,
+        report_to=[], save_strategy="no", use_cpu=True, disable_tqdm=True, logging_steps=100,
+        dataloader_pin_memory=False,
+    )  # fmt: skip
+    trainer = ModularTrainer(model=model, args=args, train_dataset=data)
+    trainer.penalty = penalty_for(
+        model, lambda step: corpus.batch("probe", 150, 8, (step,)), SCHEDULE
+    )
+    trainer.train()
+    assert trainer.penalty.step == 8
+    assert trainer.penalty.modules >= 2
+
+
+def test_bpe_covers_any_text_and_knows_whose_tokens_are_whose():
+    texts = {"a": "the cat sat on the mat " * 50, "b": "1+1=2;" * 200}
+    corpus, tokenizer = bpe_corpus(texts, 280)
+    assert tokenizer.decode(corpus.streams[0].ids.tolist()) == texts["a"]
+    assert len(corpus.vocabulary) <= 280
+    used = {name: set(s.ids.tolist()) for name, s in zip("ab", corpus.streams, strict=True)}
+    assert all(corpus.truth[i] == 0 for i in used["a"] - used["b"])
+    with pytest.raises(DataError, match="at least 256 tokens, got 10"):
+        bpe_corpus(texts, 10)
+
+
+def test_bad_input_is_named(tmp_path, texts, checkpoint):
+    with pytest.raises(CheckpointError, match="pass a local directory"):
+        load_pretrained(str(tmp_path / "nowhere"))
+    long = GPTRecipe(context=9, steps=2, shares=SCHEDULE)
+    with pytest.raises(DataError, match=r"sequences of 9 tokens are longer than .* 8;"):
+        finetune(tmp_path / "run", str(checkpoint), texts, long)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(DataError, match="no text given"):
+        train_from_scratch(tmp_path / "run", [], TINY)
+    with pytest.raises(DataError, match="No such file"):
+        train_from_scratch(tmp_path / "run", [tmp_path / "no.txt"], TINY)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").write_text("x")
+    with pytest.raises(OutputError, match="exists already"):
+        train_from_scratch(tmp_path / "taken", texts, TINY)
+    _, tokenizer = load_pretrained(str(checkpoint))
+    with pytest.raises(DataError, match="use the tokenizer that was saved with the checkpoint"):
+        pretrained_corpus({"a": "zebra"}, tokenizer, 5)
+    with pytest.raises(UnreadableModelError, match="GPT2Model; readable are"):
+        penalty_for(load_pretrained(str(checkpoint))[0].transformer, lambda step: None)
+    with pytest.raises(DataError, match="run the stage that writes it"):
+        resume(tmp_path / "nothing")
+
+
+def test_a_text_that_changed_is_refused_on_resume(tmp_path, texts):
+    train_from_scratch(tmp_path / "run", texts, TINY, checkpoint_every=12)
+    texts[0].write_text("other words entirely")
+    with pytest.raises(DataError, match="has changed since the run began"):
+        resume(tmp_path / "run")
