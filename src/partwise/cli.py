@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from partwise.stages import Network
 
 app = typer.Typer(
-    help="Train neural networks that come apart, find the parts, and read what each part does.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -52,6 +52,24 @@ def main() -> None:
     except KeyboardInterrupt:
         Console(stderr=True).print("partwise: interrupted")
         sys.exit(130)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"partwise {version('partwise')}", highlight=False)
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Train neural networks that come apart, find the parts, and read what each part does."""
 
 
 @app.command()

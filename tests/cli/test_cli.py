@@ -125,6 +125,10 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, run):
     assert not (tmp_path / "a").exists()
 
 
+def test_the_version_is_told():
+    assert partwise("--version").stdout.startswith("partwise 0.")
+
+
 def test_wrong_flags_are_named():
     done = partwise("demo", "--sed", "1")
     assert done.returncode == 2
