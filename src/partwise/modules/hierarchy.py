@@ -91,8 +91,8 @@ class Hierarchy:
 def find_modules(
     graph: UnitGraph,
     *,
-    min_gain: float = 0.01,
-    min_contrast: float = 0.7,
+    min_gain: float = 0.002,
+    min_contrast: float = 0.4,
     inflations: Sequence[float] = INFLATIONS,
     max_modules: int = 64,
     null_samples: int = 19,
@@ -136,10 +136,10 @@ def find_modules(
 
 def search_modules(
     graph: UnitGraph,
-    min_gain: float = 0.01,
+    min_gain: float = 0.002,
     inflations: Sequence[float] = INFLATIONS,
     max_modules: int = 64,
-    min_contrast: float = 0.7,
+    min_contrast: float = 0.4,
     expand: bool = True,
 ) -> Hierarchy:
     """`find_modules` without its significance test; `expand` as in `expanded`, for one tree."""

@@ -51,7 +51,8 @@ class CutTreeRecipe(_Part):
     ramp: int = Field(1000, ge=0)
     refresh_every: int = Field(100, ge=1)
     inflations: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
-    min_gain: float = Field(0.1, ge=0)
+    min_gain: float = Field(0.01, ge=0)
+    min_contrast: float = Field(0.7, ge=0, le=1)
     mask_share: float = Field(0.3, ge=0, le=1)
     mask_after: int = Field(500, ge=0)
 

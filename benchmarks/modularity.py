@@ -1,0 +1,167 @@
+"""The modularity study: every method on every task, scored on held-out data.
+
+    python -m benchmarks.modularity --tasks digits-pair digits-four --methods ours l1 --seeds 5 \
+        --json benchmarks/results/modularity.json
+
+Rows already in the file are not made again. `python -m benchmarks.modularity_report` makes the
+tables and plots from the records.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.detectors import leiden, own_spectral
+from benchmarks.modularity_methods import ARMS, SETTINGS, SWEEPS, Trained, train
+from benchmarks.records import Job, Row, run_all
+from partwise.capability import held_out
+from partwise.capability.specialisation import (
+    causal_interface,
+    mean_ablated_interface,
+    specialisation,
+)
+from partwise.cuttree import cut_tree
+from partwise.graph import UnitGraph
+from partwise.modules import find_modules
+from partwise.modules.agreement import adjusted_mutual_information, dendrogram_purity
+from partwise.modules.null import shuffled_graph
+from partwise.modules.scores import cross_frac, interface_frac, n_cut, nontrivial_frac, purity
+from partwise.tasks.boolean import boolean_tree_levels
+
+KEYS = ("task", "method", "strength", "seed")
+FIRST_SEED = 1000  # none that anything was tuned on
+SHUFFLES = 10
+ALIVE = 0.01
+
+
+def row(job: Job) -> Row:
+    """Trains and scores one network."""
+    name, method, strength, seed = job
+    start = time.perf_counter()
+    trained = train(name, method, strength, seed)
+    train_s = time.perf_counter() - start
+    scores = score(trained, SETTINGS[name].modules)
+    if name == "boolean-tree":
+        scores |= tree_scores(trained)
+    return {**dict(zip(KEYS, job, strict=True)), **scores, "train_s": train_s}
+
+
+def score(trained: Trained, true_modules: int) -> Row:
+    """Capability, structure and function of a trained network."""
+    model, units, task = trained.model, trained.units, trained.task
+    graph = units.graph(model)
+    found = find_modules(graph)
+    labels = torch.as_tensor(found.labels)
+    held = held_out(model, task)
+    plain = all(len(layer) == 2 for layer in _weights(trained))
+    scores: Row = {
+        "held_out_loss": held.ce,
+        "accuracy": held.accuracy,
+        "modules": found.modules,
+        "sizes": np.bincount(found.labels).tolist(),
+        "interface_frac": interface_frac(graph, found.labels),
+        "interface_frac_w2": interface_frac(
+            graph.with_capacities(np.asarray(graph.capacities) ** 2), found.labels
+        ),
+        "causal_interface": causal_interface(model, units, labels, task),
+        "causal_mean": mean_ablated_interface(model, units, labels, task) if plain else None,
+        "q": found.q,
+        "q_z": None if found.significance is None else found.significance.z,
+        "q_p": None if found.significance is None else found.significance.p_value,
+        "nontrivial_frac": nontrivial_frac(cut_tree(graph)),
+    }
+    scores |= _agreement(graph, found.labels, trained, true_modules)
+    scores |= _n_cut_scores(graph, max(2, true_modules))
+    if found.modules > 1 and len(task.heads) > 1:
+        special = specialisation(model, units, found.labels, task)
+        scores |= {
+            "selectivity": special.selectivity,
+            "selectivity_random": special.random_mean,
+            "lesion_p": special.p_value,
+            "double_lesion": special.double,
+        }
+    return scores
+
+
+def _weights(trained: Trained) -> list[torch.Size]:
+    parameters = dict(trained.model.named_parameters())
+    return [parameters[block.parameter].shape for block in trained.units.blocks]
+
+
+def _agreement(graph: UnitGraph, labels: np.ndarray, trained: Trained, true_modules: int) -> Row:
+    task, n = trained.task, graph.n
+    assert task.true_inputs is not None
+    assert task.true_outputs is not None
+    known = np.r_[0 : len(task.true_inputs), n - len(task.true_outputs) : n]
+    truth = np.r_[task.true_inputs, task.true_outputs]
+    degrees = graph.degrees()  # dead units, such as pixels that are always dark, have no module
+    alive = degrees[known] > ALIVE * degrees.mean()
+    known, truth = known[alive], truth[alive]
+    others = {"": labels, "_leiden": leiden(graph)}
+    if true_modules > 1:
+        others["_spectral"] = own_spectral(graph, true_modules)
+    scores: Row = {}
+    for name, found in others.items():
+        scores[f"purity{name}"] = purity(graph, found, known, truth)
+        scores[f"ami{name}"] = adjusted_mutual_information(found[known], truth)
+        scores[f"modules{name}"] = int(found.max()) + 1
+    if all(len(shape) == 2 for shape in _weights(trained)) and true_modules > 1:
+        scores["cross_frac"] = cross_frac(
+            trained.model, trained.units, task.true_inputs, task.true_outputs
+        )
+    return scores
+
+
+def _n_cut_scores(graph: UnitGraph, modules: int) -> Row:
+    """n-cut of the spectral partition, and its z-score against layer shuffles (Filan et al.)."""
+    value = n_cut(graph, own_spectral(graph, modules))
+    null = []
+    for seed in range(SHUFFLES):
+        other = shuffled_graph(graph, np.random.default_rng(seed))
+        null.append(n_cut(other, own_spectral(other, modules)))
+    spread = max(float(np.std(null, ddof=1)), 1e-12)
+    return {"n_cut": value, "n_cut_z": (value - float(np.mean(null))) / spread}
+
+
+def tree_scores(trained: Trained) -> Row:
+    """How much of the tree of functions the nest of modules shows, at both levels."""
+    graph = trained.units.graph(trained.model)
+    found = find_modules(graph, null_samples=0)
+    inputs = len(trained.task.inputs)
+    scores = {}
+    for name, level in zip(("coarse", "fine"), boolean_tree_levels(), strict=True):
+        truth = np.full(graph.n, -1)
+        truth[:inputs] = level[:inputs]
+        truth[graph.n - (len(level) - inputs) :] = level[inputs:]
+        scores[f"dendrogram_purity_{name}"] = dendrogram_purity(found.pieces, found.merges, truth)
+    return scores
+
+
+def main() -> None:
+    """Parses the arguments and runs the study."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--methods", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--seeds", type=int, default=5, help="fresh seeds per method")
+    parser.add_argument("--strengths", type=float, nargs="+", help="in place of the sweep")
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--engine", choices=("processes", "ray"), default="processes")
+    parser.add_argument("--workers", type=int, help="processes at once; all cores by default")
+    given = parser.parse_args()
+    jobs = [
+        (task, method, strength, FIRST_SEED + seed)
+        for seed in range(given.seeds)
+        for task in given.tasks
+        for method in given.methods
+        for strength in given.strengths or SWEEPS[method]
+    ]
+    run_all(jobs, row, given.json, KEYS, given.engine, given.workers)
+
+
+if __name__ == "__main__":
+    main()

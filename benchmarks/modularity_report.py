@@ -1,0 +1,234 @@
+"""Tables and plots of the modularity and detector studies, from their records alone.
+
+    python -m benchmarks.modularity_report
+
+Writes `modularity.md`, `modularity_pareto.svg` and `detector.md` into `benchmarks/results/`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+
+from benchmarks.modularity_methods import SETTINGS, TOLD
+from benchmarks.records import Row
+from partwise.files import write_text
+
+RESULTS = Path(__file__).parent / "results"
+COLUMNS = (
+    ("held_out_loss", "held-out loss"),
+    ("accuracy", "accuracy"),
+    ("interface_frac", "interface"),
+    ("causal_interface", "causal"),
+    ("cross_frac", "cross"),
+    ("modules", "modules"),
+    ("purity", "purity"),
+    ("ami", "AMI"),
+    ("purity_spectral", "purity, spectral"),
+    ("q_z", "Q z"),
+    ("n_cut_z", "n-cut z"),
+    ("selectivity", "lesions"),
+    ("selectivity_random", "random lesions"),
+    ("lesion_p", "lesion p"),
+    ("train_s", "s"),
+)
+FLOOR = 1e-5
+PANEL, MARGIN, PER_ROW = 260, 46, 3
+COLOURS = ("#c1121f", "#3a86ff", "#2a9d8f", "#f4a261", "#8338ec", "#6c757d", "#bc6c25", "#00b4d8",
+           "#606c38", "#d62ad0", "#e9c46a", "#1d3557", "#ff006e")  # fmt: skip
+
+
+def groups(rows: Iterable[Row]) -> dict[tuple[str, str, float], list[Row]]:
+    """Rows by task, method and strength, in the order of the settings."""
+    found: dict[tuple[str, str, float], list[Row]] = {}
+    for row in rows:
+        found.setdefault((row["task"], row["method"], row["strength"]), []).append(row)
+    order = list(SETTINGS)
+    return dict(sorted(found.items(), key=lambda each: (order.index(each[0][0]), each[0][1:])))
+
+
+def shown(values: Sequence[float | None]) -> str:
+    """Mean, and half the 95% interval of the mean by the normal where there are several.
+
+    >>> shown([1.0, 3.0]), shown([0.25]), shown([None])
+    ('2.00±1.96', '0.25', '')
+    """
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    middle = _number(mean(known))
+    if len(known) == 1:
+        return middle
+    return f"{middle}±{_number(1.96 * stdev(known) / math.sqrt(len(known)))}"
+
+
+def _number(value: float) -> str:
+    if value == 0:
+        return "0"
+    if abs(value) >= 100:
+        return f"{value:.0f}"
+    return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.2g}"
+
+
+def dominated(rows: Sequence[Row], other: Sequence[Row]) -> bool:
+    """Whether `other` is at least as good in mean loss and mean interface, and better in one."""
+    a, b = ([mean(r[k] for r in each) for k in ("held_out_loss", "interface_frac")]
+            for each in (rows, other))  # fmt: skip
+    return b[0] <= a[0] and b[1] <= a[1] and b != a
+
+
+def table(rows: Sequence[Row]) -> str:
+    """One Markdown table per task; `on front` marks settings that nothing untold dominates."""
+    parts = []
+    found = groups(rows)
+    for task in dict.fromkeys(key[0] for key in found):
+        own = {key: each for key, each in found.items() if key[0] == task}
+        head = ["method", "strength", "seeds", "on front", *(title for _, title in COLUMNS)]
+        lines = [f"## {task}", "", f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+        for (_, method, strength), each in own.items():
+            rivals = [v for k, v in own.items() if k[1] not in TOLD and v is not each]
+            front = not any(dominated(each, rival) for rival in rivals)
+            cells = [shown([row.get(name) for row in each]) for name, _ in COLUMNS]
+            first = [method, f"{strength:g}", str(len(each)), "yes" if front else "no"]
+            lines.append(f"| {' | '.join([*first, *cells])} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def bars(rows: Sequence[Row]) -> str:
+    """Which of the study's bars hold for the method `ours`, computed from the records."""
+    lines = ["| task | seeds | right number and purity ≥ 0.97 | loss / best L1 | interface / that "
+             "L1's | causal | lesion p < 0.01 |", "|" + " --- |" * 7]  # fmt: skip
+    for task in SETTINGS:
+        ours = [r for r in rows if r["task"] == task and r["method"] == "ours"]
+        l1 = [v for k, v in groups(rows).items() if k[:2] == (task, "l1")]
+        if not ours:
+            continue
+        right = [
+            r["modules"] == SETTINGS[task].modules and r.get("purity", 0) >= 0.97 for r in ours
+        ]
+        best = min(l1, key=lambda each: mean(r["held_out_loss"] for r in each), default=None)
+        loss, interface = "", ""
+        if best is not None:
+            loss, interface = (
+                _number(mean(r[k] for r in ours) / max(mean(r[k] for r in best), 1e-12))
+                for k in ("held_out_loss", "interface_frac")
+            )
+        lesions = [r["lesion_p"] < 0.01 for r in ours if r.get("lesion_p") is not None]
+        lines.append(
+            f"| {task} | {len(ours)} | {sum(right)} of {len(right)} | {loss} | {interface} | "
+            f"{shown([r['causal_interface'] for r in ours])} | {sum(lesions)} of {len(lesions)} |"
+        )
+    return "\n".join(lines)
+
+
+def pareto(rows: Sequence[Row]) -> str:
+    """An SVG with a panel per task: held-out loss across, interface share (log) upwards."""
+    found = groups(rows)
+    tasks = list(dict.fromkeys(key[0] for key in found))
+    methods = list(dict.fromkeys(key[1] for key in found))
+    high = math.ceil(len(tasks) / PER_ROW) * (PANEL + MARGIN) + 24 * math.ceil(len(methods) / 5)
+    wide = PER_ROW * (PANEL + MARGIN) + MARGIN
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{high + 20}" '
+        'font-family="sans-serif" font-size="11">'
+    ]
+    for i, task in enumerate(tasks):
+        x, y = (i % PER_ROW) * (PANEL + MARGIN) + MARGIN, i // PER_ROW * (PANEL + MARGIN) + 20
+        own = {key[1:]: each for key, each in found.items() if key[0] == task}
+        parts.append(_panel(task, own, methods, x, y))
+    for i, method in enumerate(methods):
+        x, y = MARGIN + i % 5 * 180, high - 24 * (math.ceil(len(methods) / 5) - 1 - i // 5)
+        parts.append(f'<circle cx="{x}" cy="{y}" r="4" fill="{COLOURS[i % len(COLOURS)]}"/>'
+                     f'<text x="{x + 8}" y="{y + 4}">{method}</text>')  # fmt: skip
+    return "\n".join([*parts, "</svg>\n"])
+
+
+def _panel(
+    task: str, own: dict[tuple[str, float], list[Row]], methods: list[str], x: int, y: int
+) -> str:
+    points = [
+        (method, strength, mean(r["held_out_loss"] for r in each),
+         max(FLOOR, mean(r["interface_frac"] for r in each)))
+        for (method, strength), each in own.items()
+    ]  # fmt: skip
+    low, top = min(p[2] for p in points), max(p[2] for p in points)
+    span = (top - low) or 1.0
+    parts = [
+        f'<rect x="{x}" y="{y}" width="{PANEL}" height="{PANEL - 20}" fill="none" stroke="#ccc"/>',
+        f'<text x="{x}" y="{y - 5}" font-weight="bold">{task}</text>',
+        f'<text x="{x}" y="{y + PANEL - 5}">loss {low:.3g}</text>',
+        f'<text x="{x + PANEL}" y="{y + PANEL - 5}" text-anchor="end">{top:.3g}</text>',
+    ]
+    for power in range(0, 6):
+        at = y + 8 + power / 5 * (PANEL - 36)
+        parts.append(f'<text x="{x - 4}" y="{at + 4}" text-anchor="end">1e-{power}</text>')
+    for method, strength, loss, interface in points:
+        cx = x + 8 + (loss - low) / span * (PANEL - 16)
+        cy = y + 8 - math.log10(interface) / 5 * (PANEL - 36)
+        colour = COLOURS[methods.index(method) % len(COLOURS)]
+        parts.append(f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="4" fill="{colour}">'
+                     f"<title>{method} {strength:g}</title></circle>")  # fmt: skip
+    return "\n".join(parts)
+
+
+def detector_table(rows: Sequence[Row]) -> str:
+    """Mean adjusted Rand index per cell, and the structureless networks that were split."""
+    names = ("ours", "leiden", "spectral", "linkage")
+    cells: dict[tuple, list[Row]] = {}
+    for row in rows:
+        if row["kind"] == "planted":
+            key = (row["layers"], row["modules"], row["cross"], row["sparse"])
+            cells.setdefault(key, []).append(row)
+    lines = ["| layers | modules | cross | weights | ours | Leiden | spectral (told k) | linkage "
+             "(told k) | behind by |", "|" + " --- |" * 9]  # fmt: skip
+    behind = {"leiden": 0, "spectral": 0}
+    counted = 0
+    for (layers, modules, cross, sparse), each in sorted(cells.items()):
+        ari = {name: mean(row[f"ari_{name}"] for row in each) for name in names}
+        lag = {name: ari[name] - ari["ours"] for name in behind}
+        if cross <= 0.5:
+            counted += 1
+            for name in behind:
+                behind[name] += lag[name] > 0.02
+        words = ", ".join(f"{name} {gap:.2f}" for name, gap in lag.items() if gap > 0.02)
+        kind = "thinned" if sparse else "scaled"
+        values = " | ".join(f"{ari[name]:.2f}" for name in names)
+        lines.append(f"| {layers} | {modules} | {cross:g} | {kind} | {values} | {words} |")
+    none = [row for row in rows if row["kind"] != "planted"]
+    split = sum(row["modules_ours"] > 1 for row in none)
+    leiden = sum(row["modules_leiden"] > 1 for row in none)
+    return "\n".join([
+        f"Cells with cross ≤ 0.5: {counted}; more than 0.02 behind Leiden in {behind['leiden']}, "
+        f"behind spectral in {behind['spectral']}.",
+        "",
+        f"Structureless networks split into modules: ours {split} of {len(none)}, "
+        f"Leiden {leiden} of {len(none)}.",
+        "", *lines,
+    ])  # fmt: skip
+
+
+def main() -> None:
+    """Makes every table and plot whose record exists."""
+    record, detector = RESULTS / "modularity.json", RESULTS / "detector.json"
+    made = "Made by `python -m benchmarks.modularity_report` from `{}` (commit {}).\n\n"
+    if record.exists():
+        content = json.loads(record.read_text())
+        rows = content["rows"]
+        text = made.format(record.name, content["machine"]["commit"])
+        text += "![Pareto fronts](modularity_pareto.svg)\n\n## Bars, method `ours`\n\n"
+        text += f"{bars(rows)}\n\n{table(rows)}\n"
+        write_text(RESULTS / "modularity.md", "# Modularity study\n\n" + text)
+        write_text(RESULTS / "modularity_pareto.svg", pareto(rows))
+    if detector.exists():
+        content = json.loads(detector.read_text())
+        text = made.format(detector.name, content["machine"]["commit"])
+        text += detector_table(content["rows"]) + "\n"
+        write_text(RESULTS / "detector.md", "# The detector alone\n\n" + text)
+
+
+if __name__ == "__main__":
+    main()

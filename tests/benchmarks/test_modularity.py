@@ -1,0 +1,113 @@
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import detector, modularity, modularity_methods, modularity_report
+from benchmarks.detectors import leiden, linkage, own_spectral, spectral
+from benchmarks.modularity_methods import ARMS, SETTINGS, SWEEPS, Setting
+from benchmarks.records import run_all
+from partwise.modules.agreement import adjusted_rand
+from partwise.tasks import TASKS, planted_blocks
+
+TINY = Setting((8, 6), 2, steps=12)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.setitem(SETTINGS, "two-playgrounds", TINY)
+    monkeypatch.setattr(modularity_methods, "SCHEDULE", {"start": 2, "ramp": 2, "mask_after": 2})
+
+
+@pytest.mark.parametrize("method", ARMS)
+def test_every_method_trains_and_repeats(tiny, method):
+    strength = SWEEPS[method][0]
+    a, b = (modularity_methods.train("two-playgrounds", method, strength, 3) for _ in range(2))
+    for p, q in zip(a.model.parameters(), b.model.parameters(), strict=True):
+        assert torch.equal(p, q)
+        assert torch.isfinite(p).all()
+
+
+def test_top_k_leaves_the_stated_share(tiny):
+    model = modularity_methods.train("two-playgrounds", "top-k", 0.25, 0).model
+    weight = model[0].weight
+    assert (weight != 0).float().mean().item() == pytest.approx(0.25, abs=0.02)
+
+
+def test_a_row_has_every_score(tiny):
+    row = modularity.row(("two-playgrounds", "true-blocks", 1.0, 0))
+    assert row["modules"] >= 1
+    for name in ("held_out_loss", "accuracy", "interface_frac", "interface_frac_w2",
+                 "causal_interface", "causal_mean", "purity", "ami", "purity_leiden",
+                 "ami_spectral", "n_cut_z", "nontrivial_frac", "cross_frac"):  # fmt: skip
+        assert np.isfinite(row[name])
+
+
+def test_channels_are_units_of_the_convolutional_network():
+    task = modularity_methods.study_task("digits-channels")
+    model = modularity_methods.network("digits-channels", task, 0)
+    units = modularity_methods.unit_map(model, len(task.inputs))
+    assert [len(group) for group in units.groups] == [2, 16, 32, 20]
+    assert model(task.batch("train", 3, 0).x).shape == (3, 20)
+
+
+def test_settings_and_sweeps_cover_tasks_and_methods():
+    assert set(SETTINGS) <= set(TASKS)
+    assert set(SWEEPS) == set(ARMS)
+
+
+def count(job, path):
+    path.write_text(path.read_text() + "x" if path.exists() else "x")
+    return {"a": job[0], "value": 2.0 * job[0]}
+
+
+def test_studies_resume(tmp_path):
+    record, tally = tmp_path / "rows.json", tmp_path / "tally"
+    work = partial(count, path=tally)
+    run_all([(1,), (2,)], work, record, ("a",), workers=1)
+    rows = run_all([(1,), (2,), (3,)], work, record, ("a",), workers=1)
+    assert tally.read_text() == "xxx"
+    assert [row["value"] for row in rows] == [2, 4, 6]
+    assert json.loads(record.read_text())["rows"] == rows
+
+
+def test_detectors_find_clear_modules():
+    graph, truth = planted_blocks([24, 24, 12], 3, 0.1)
+    for found in (leiden(graph), spectral(graph, 3), own_spectral(graph, 3)):
+        assert adjusted_rand(found, truth) == pytest.approx(1)
+    assert linkage(graph, 3).max() == 2
+
+
+def test_detector_rows():
+    row = detector.row(("planted", "32-32-32-16", 2, 0.1, False, 0))
+    assert row["ari_ours"] == pytest.approx(1)
+    assert detector.row(("initial", "32-32-32-16", 1, 1.0, False, 0))["modules_ours"] == 1
+
+
+ROWS = [
+    {"task": "digits-pair", "method": m, "strength": 1.0, "seed": s, "held_out_loss": loss,
+     "interface_frac": share, "causal_interface": 0.0, "modules": 2, "purity": 1.0}
+    for s in (0, 1)
+    for m, loss, share in (("ours", 0.4, 0.01), ("l1", 0.39, 0.2), ("bimt", 0.41, 0.1))
+]  # fmt: skip
+
+
+def test_tables_mark_the_front():
+    text = modularity_report.table(ROWS)
+    front = {line.split(" | ")[0].strip("| "): line.split(" | ")[3] for line in text.splitlines()
+             if line.startswith(("| ours", "| l1", "| bimt"))}  # fmt: skip
+    assert front == {"ours": "yes", "l1": "yes", "bimt": "no"}
+
+
+def test_bars_compare_with_the_best_l1():
+    line = modularity_report.bars(ROWS).splitlines()[-1]
+    # 0.4 / 0.39 = 1.03 and 0.01 / 0.2 = 0.05
+    assert line == "| digits-pair | 2 | 2 of 2 | 1.03 | 0.05 | 0±0 | 0 of 0 |"
+
+
+def test_pareto_plot_has_a_point_per_setting():
+    svg = modularity_report.pareto(ROWS)
+    assert svg.count("<title>") == 3
+    assert svg.rstrip().endswith("</svg>")
