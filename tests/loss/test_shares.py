@@ -26,7 +26,7 @@ def model():
     return GPT(GPTConfig(VOCABULARY, 8, 16, 4, 1))
 
 
-def two_alphabets(step, count=400):
+def two_alphabets(step, count=1600):
     rng = torch.Generator().manual_seed(step)
     low = torch.randint(0, 5, (count // 2, 8), generator=rng)
     return torch.cat([low, torch.randint(5, 10, (count // 2, 8), generator=rng)])

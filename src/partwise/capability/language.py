@@ -20,6 +20,7 @@ from partwise.tasks.streams import Corpus
 
 FOUND_MIN_GAIN = 0.03
 FOUND_INFLATIONS = (1.0, 2.0, 4.0, 8.0, 16.0)
+FOUND_MIN_CONTRAST = 0.7
 WRITES = ("token", "head", "neuron")
 
 
@@ -136,7 +137,9 @@ def found_modules(graph: UnitGraph) -> NDArray[np.int64]:
     The cut tree says how many and where; single units on the wrong side of a cut are then moved
     (see `refined`), since one token there makes the interface look as if it carried much.
     """
-    labels = search_modules(graph, FOUND_MIN_GAIN, FOUND_INFLATIONS).labels
+    labels = search_modules(
+        graph, FOUND_MIN_GAIN, FOUND_INFLATIONS, min_contrast=FOUND_MIN_CONTRAST
+    ).labels
     return refined(graph, labels)
 
 

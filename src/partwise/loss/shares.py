@@ -8,8 +8,7 @@ together is found from co-usage (see `partwise.graph.activity`): it needs no tra
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +42,7 @@ class ShareSchedule:
         freeze_after: steps after `start` from which the partition no longer changes.
         inflations: powers of the co-usage capacities that trees are built for.
         min_gain: Q that a split must earn to be kept.
+        min_contrast: how distinct a split must be to be kept (see `search_modules`).
         min_correlation: weakest correlation of usages that is an edge.
         quota_power: heads, neurons and channels go to modules in proportion to the loss at their
             tokens to this power.
@@ -60,6 +60,7 @@ class ShareSchedule:
     freeze_after: int = 200
     inflations: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
     min_gain: float = 0.05
+    min_contrast: float = 0.7
     min_correlation: float = 0.12
     quota_power: float = 0.5
     mask_share: float = 0.5
@@ -145,6 +146,9 @@ class SharePenalty:
         units: its unit map.
         probe: step -> (s, t) token ids that usage is measured over.
         schedule: when and how hard it presses.
+        wrapped: the model inside a wrapper that must see the forward pass, such as
+            `DistributedDataParallel`. In a process group the first rank finds the partition and
+            all ranks take it, and input scales are averaged: every rank has the same penalty.
     """
 
     def __init__(
@@ -153,8 +157,12 @@ class SharePenalty:
         units: UnitMap,
         probe: Callable[[int], Tensor],
         schedule: ShareSchedule | None = None,
+        wrapped: nn.Module | None = None,
     ):
         self.model, self.units, self.probe = model, units, probe
+        self.wrapped = model if wrapped is None else wrapped
+        names = (name for name, module in self.wrapped.named_modules() if module is model)
+        self._prefix = "".join(f"{name}." for name in names if name)
         self.schedule = ShareSchedule() if schedule is None else schedule
         self.scales = InputScales(model, units)
         self.step = 0
@@ -197,15 +205,24 @@ class SharePenalty:
             self.refresh()
         with self._watching():
             if not self._masks_this_step():
-                return self.model(*inputs, **named)
-            return torch.func.functional_call(self.model, self.masked(), inputs, named)
+                output = self.wrapped(*inputs, **named)
+            else:
+                weights = {self._prefix + name: w for name, w in self.masked().items()}
+                output = torch.func.functional_call(self.wrapped, weights, inputs, named)
+        return output
 
     def refresh(self) -> None:
         """Finds the partition anew from usage over the probe sequences."""
-        usage = unit_usage(self.model, self.units, self.probe(self.step))
-        graph = share_graph(self.model, self.units, self.scales)
-        labels = co_usage_labels(self.units, usage, graph, self.schedule)
-        self.set_labels(torch.from_numpy(labels))
+        labels = torch.zeros(self.units.n, dtype=torch.long)
+        if _rank() == 0:
+            usage = unit_usage(self.model, self.units, self.probe(self.step))
+            graph = share_graph(self.model, self.units, self.scales)
+            labels = torch.from_numpy(co_usage_labels(self.units, usage, graph, self.schedule))
+        if _ranks() > 1:
+            here = labels.to(next(self.model.parameters()).device)
+            torch.distributed.broadcast(here, 0)
+            labels = here.cpu()
+        self.set_labels(labels)
 
     def set_labels(self, labels: Tensor) -> None:
         """Puts a partition in force, (n,) long."""
@@ -245,15 +262,33 @@ class SharePenalty:
         self.scales.squares = [state[f"squares/{i}"] for i in range(len(self.units.blocks))]
         self.set_labels(state["labels"])
 
-    def _watching(self) -> AbstractContextManager[None]:
-        due = self.active and self.step % self.schedule.watch_every == 0
-        return self.scales.watching() if due else contextlib.nullcontext()
+    @contextlib.contextmanager
+    def _watching(self) -> Iterator[None]:
+        if not self.active or self.step % self.schedule.watch_every:
+            yield
+            return
+        with self.scales.watching():
+            yield
+        if _ranks() > 1:
+            for square in self.scales.squares:
+                torch.distributed.all_reduce(square)
+                square /= _ranks()
 
     def _masks_this_step(self) -> bool:
         s = self.schedule
         if self.modules == 1 or self.step < s.start + s.mask_after:
             return False
         return bool(np.random.default_rng((s.seed, self.step)).random() < s.mask_share)
+
+
+def _ranks() -> int:
+    """Number of processes that train together."""
+    ready = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if ready else 1
+
+
+def _rank() -> int:
+    return torch.distributed.get_rank() if _ranks() > 1 else 0
 
 
 def interface_masks(
@@ -317,7 +352,9 @@ def co_usage_labels(
     labels = np.full(units.n, -1)
     if not alive.any():
         return np.zeros(units.n, np.int64)
-    found = search_modules(together, schedule.min_gain, schedule.inflations).labels
+    found = search_modules(
+        together, schedule.min_gain, schedule.inflations, min_contrast=schedule.min_contrast
+    ).labels
     is_text = np.isin(kinds, ("token", "output"))
     text = is_text[own] & alive
     labels[own[text]] = np.unique(found[text], return_inverse=True)[1]
