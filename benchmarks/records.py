@@ -42,8 +42,9 @@ def run_all(
     todo = [job for job in jobs if job not in done]
     path.parent.mkdir(parents=True, exist_ok=True)
     results = _over_ray if engine == "ray" else _over_processes
+    commit = machine()["commit"]
     for row in results(work, todo, workers or os.cpu_count() or 1):
-        rows.append(row)
+        rows.append({**row, "commit": commit})
         write_json(path, {"machine": machine(), "rows": rows})
         print(" ".join(f"{k}={_short(v)}" for k, v in row.items()), flush=True)
     return rows

@@ -11,6 +11,7 @@ from partwise.loss import CutTreePenalty, l1_penalty
 from partwise.loss.masking import masked_weights
 from partwise.loss.masses import block_masses, entry_masses, newman_q_of_masses
 from partwise.modules import newman_q
+from partwise.tasks import planted_blocks
 
 
 def network(seed=0, dtype=torch.float64):
@@ -207,3 +208,15 @@ def test_penalty_drops_into_any_loop():
         loss.backward()
         optimizer.step()
     assert torch.isfinite(loss)
+
+
+def test_splits_in_force_are_not_given_up_when_others_get_clearer():
+    graph, _ = planted_blocks([40, 40, 20], 4, 0.1)
+    truth = np.r_[np.arange(40) // 10, np.arange(40) // 10, np.arange(20) // 5]
+    a, b = truth[graph.sources], truth[graph.targets]
+    blurred = ((a >= 2) & (b >= 2) & (a != b)) * 1.4 + 1.0  # modules 2 and 3 come closer
+    graph = graph.with_capacities(graph.capacities * blurred)
+    penalty = CutTreePenalty(network())
+    assert penalty._search(graph).max() + 1 == 3
+    penalty.labels = torch.as_tensor(truth)
+    assert penalty._search(graph).max() + 1 == 4

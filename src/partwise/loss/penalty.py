@@ -15,7 +15,8 @@ from partwise.graph import UnitGraph, UnitMap, WeightBlock, unit_map
 from partwise.graph.unit_map import norm_gain
 from partwise.loss.masking import masked_weights
 from partwise.loss.masses import block_masses, entry_masses, interface_share, newman_q_of_masses
-from partwise.modules import search_modules
+from partwise.modules import module_masses, search_modules
+from partwise.modules.hierarchy import by_volume, splits_kept
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,9 @@ class CutTreeSchedule:
         refresh_every: steps between cut trees.
         inflations: powers of the capacities that trees are built for.
         min_gain: Q that a split must earn to be kept.
-        min_contrast: least separation of a split that is kept, as a share of the largest.
+        min_contrast: least separation of a split that is made, as a share of the largest.
+        keep_contrast: the same, for as many splits as are in force; lower, so that the pressure on
+            some splits does not undo others that take longer.
         mask_share: share of steps in which the network runs without its interface weights.
         mask_after: steps after `start` before masking begins.
         seed: seed of the choice of masked steps.
@@ -42,6 +45,7 @@ class CutTreeSchedule:
     inflations: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
     min_gain: float = 0.01
     min_contrast: float = 0.7
+    keep_contrast: float = 0.45
     mask_share: float = 0.3
     mask_after: int = 500
     seed: int = 0
@@ -126,13 +130,17 @@ class CutTreePenalty:
 
     def _search(self, graph: UnitGraph) -> NDArray[np.int64]:
         schedule = self.schedule
-        return search_modules(
+        found = search_modules(
             graph,
             schedule.min_gain,
             schedule.inflations,
             min_contrast=schedule.min_contrast,
             expand=False,
-        ).labels
+        )
+        mass = module_masses(graph, found.pieces)
+        held = 1 + splits_kept(mass, found.merges, schedule.min_gain, schedule.keep_contrast)
+        modules = max(found.modules, min(held, self.modules))
+        return by_volume(graph, found.labels_at(modules))
 
     def set_labels(self, labels: Tensor) -> None:
         """Puts a partition in force, (n,) long."""
