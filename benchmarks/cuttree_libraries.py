@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import tempfile
@@ -126,8 +127,10 @@ class Unavailable(Exception):
 def lemon(graph: UnitGraph) -> Outcome:
     rows = np.column_stack([graph.sources, graph.targets, graph.capacities]).astype(np.int64)
     data = np.array([graph.n, graph.m], np.int64).tobytes() + rows.tobytes()
-    out = subprocess.run([lemon_driver()], input=data, capture_output=True, check=True).stdout
-    seconds, total = out.split()
+    done = subprocess.run([lemon_driver()], input=data, capture_output=True)
+    if done.returncode == -signal.SIGXCPU:
+        os.kill(os.getpid(), signal.SIGXCPU)
+    seconds, total = done.stdout.split()
     return float(seconds), float(total), None
 
 
