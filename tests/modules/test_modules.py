@@ -7,7 +7,7 @@ from torch import nn
 from partwise.errors import GraphError
 from partwise.graph import UnitGraph, unit_graph
 from partwise.modules import find_modules, module_masses, newman_q, search_modules
-from partwise.modules.hierarchy import splits_kept
+from partwise.modules.hierarchy import expanded, splits_kept
 from partwise.modules.null import shuffled_graph
 from partwise.modules.scores import interface_frac, purity
 from partwise.modules.splitting import merge_order, separations, settled
@@ -173,3 +173,18 @@ def test_weak_splits_inside_clear_modules_are_not_kept():
     mass = np.block([[block, np.full((2, 2), 0.005)], [np.full((2, 2), 0.005), block]])
     assert splits_kept(mass, merge_order(mass), 0.0, 0.7) == 1
     assert splits_kept(mass, merge_order(mass), 0.0, 0.1) == 3
+
+
+def test_expansion_by_hand():
+    # a path 0 - 1 - 2 with capacity 1: degrees 1, 2, 1; one step weighs 1/sqrt(2) both ways, and of
+    # the three-step walks 0-1-0-1 and 0-1-2-1 each weighs 2^(-3/2)
+    graph = UnitGraph.from_edges(3, [0, 1], [1, 2], [1.0, 1.0])
+    np.testing.assert_allclose(expanded(graph).capacities, [2 * 2**-1.5] * 2)
+
+
+def test_expansion_shows_modules_that_thin_edges_join():
+    graph, truth = planted_blocks([40, 40, 20], 2, 0.1, sparse=True)
+    inside = truth[graph.sources] == truth[graph.targets]
+    seen = expanded(graph).capacities
+    assert seen[inside].mean() / seen[~inside].mean() > 3
+    assert graph.capacities[inside].mean() / graph.capacities[~inside].mean() < 1.5
