@@ -44,13 +44,13 @@ def apart(corpus):
 def test_a_network_of_two_halves_scores_as_such(apart, corpus):
     model, units, labels = apart
     graph = share_graph(model, units, None)
-    score = come_apart(model, units, labels, graph, corpus, 8)
+    score = come_apart(model, units, labels, graph, corpus, 8, rounds=4)
     assert (score.modules, score.token_purity, score.interface_frac) == (2, 1.0, 0.0)
     assert score.causal_interface_nats == 0
     assert score.worst_spill_frac < 0.1
     swapped = labels.copy()
     swapped[:10] = 1 - swapped[:10]  # ten tokens on the wrong side
-    worse = come_apart(model, units, swapped, graph, corpus, 8)
+    worse = come_apart(model, units, swapped, graph, corpus, 8, rounds=4)
     assert worse.token_purity < 1
     assert worse.interface_frac > 0
     assert worse.cut_losses != worse.losses

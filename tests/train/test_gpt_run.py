@@ -1,5 +1,6 @@
 import json
 import string
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from partwise.errors import CheckpointError, DataError, OutputError, UnreadableM
 from partwise.loss.shares import ShareSchedule
 from partwise.tasks.streams import known_streams
 from partwise.train.gpt_loop import GPTRecipe, GPTTrainer
-from partwise.train.gpt_run import finetune, resume, train_from_scratch
+from partwise.train.gpt_run import evaluate, finetune, resume, train_from_scratch
 from partwise.train.hf import PenaltyMixin, load_pretrained, penalty_for
 from partwise.train.text import bpe_corpus, pretrained_corpus
 
@@ -176,8 +177,19 @@ def test_bad_input_is_named(tmp_path, texts, checkpoint):
         resume(tmp_path / "nothing")
 
 
+def test_runs_compare_on_the_same_sequences(tmp_path, texts):
+    train_from_scratch(tmp_path / "long", texts, TINY, checkpoint_every=12)
+    train_from_scratch(tmp_path / "short", texts, replace(TINY, steps=1), checkpoint_every=12)
+    gap = evaluate(tmp_path / "short", tmp_path / "long", sequences=64)
+    assert gap.low > 0
+    assert gap.samples == 64
+    train_from_scratch(tmp_path / "other", texts[:1], replace(TINY, steps=1))
+    with pytest.raises(DataError, match="train both on the same texts"):
+        evaluate(tmp_path / "other", tmp_path / "long")
+
+
 def test_a_text_that_changed_is_refused_on_resume(tmp_path, texts):
-    train_from_scratch(tmp_path / "run", texts, TINY, checkpoint_every=12)
+    train_from_scratch(tmp_path / "run", texts, replace(TINY, steps=1))
     texts[0].write_text("other words entirely")
     with pytest.raises(DataError, match="has changed since the run began"):
         resume(tmp_path / "run")

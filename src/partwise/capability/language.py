@@ -185,6 +185,7 @@ def come_apart(
     graph: UnitGraph,
     corpus: Corpus,
     context: int,
+    rounds: int = 20,
 ) -> Apart:
     """Scores a partition by capacity and by function.
 
@@ -195,6 +196,7 @@ def come_apart(
         graph: capacities that purity and interface are measured with.
         corpus: held-out text; its `truth` says which tokens belong together.
         context: tokens per sequence.
+        rounds: batches per stream that each loss is measured over.
     """
     chosen = torch.from_numpy(labels)
     known = np.flatnonzero(corpus.truth >= 0)
@@ -205,15 +207,17 @@ def come_apart(
             truth.append(corpus.truth[known])
     where, what = np.concatenate(places), np.concatenate(truth)
     lesions = tuple(
-        stream_losses(model, corpus, context, without_module(model, units, chosen, k))
+        stream_losses(model, corpus, context, without_module(model, units, chosen, k), rounds)
         for k in range(int(labels.max()) + 1)
     )
     return Apart(
         modules=int(labels.max()) + 1,
         token_purity=purity(graph, labels, where, what) if len(where) else float("nan"),
         interface_frac=interface_frac(graph, labels),
-        losses=stream_losses(model, corpus, context),
-        cut_losses=stream_losses(model, corpus, context, without_interface(model, units, chosen)),
+        losses=stream_losses(model, corpus, context, None, rounds),
+        cut_losses=stream_losses(
+            model, corpus, context, without_interface(model, units, chosen), rounds
+        ),
         lesion_losses=lesions,
         sizes=tuple(np.bincount(labels).tolist()),
     )

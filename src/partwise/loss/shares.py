@@ -54,17 +54,17 @@ class ShareSchedule:
     """
 
     strength: float = 3.0
-    start: int = 50
-    ramp: int = 500
+    start: int = 400
+    ramp: int = 600
     refresh_every: int = 50
-    freeze_after: int = 200
+    freeze_after: int = 300
     inflations: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
     min_gain: float = 0.05
     min_contrast: float = 0.7
     min_correlation: float = 0.12
     quota_power: float = 0.5
-    mask_share: float = 0.5
-    mask_after: int = 100
+    mask_share: float = 0.6
+    mask_after: int = 800
     probes: int = 768
     watch_every: int = 4
     seed: int = 0

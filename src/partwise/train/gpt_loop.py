@@ -42,7 +42,7 @@ class GPTRecipe:
     width: int = 64
     heads: int = 4
     layers: int = 2
-    steps: int = 3500
+    steps: int = 3000
     batch: int = 32
     lr: float = 3e-3
     warmup_frac: float = 0.1

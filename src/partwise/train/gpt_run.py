@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from partwise.capability.language_eval import PairedDifference, sequence_losses
 from partwise.errors import DataError
 from partwise.files import (
     new_directory,
@@ -92,16 +93,51 @@ def resume(out: Path) -> nn.Module:
         DataError: if the directory holds no run, or a text has changed since.
         CheckpointError: if the checkpoint is damaged.
     """
+    trainer, tokenizer, settings = _loaded(out)
+    kept = [row for row in _metrics(out) if row["step"] <= trainer.step]
+    write_text(out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
+    return _train(out, trainer, tokenizer, settings)
+
+
+def load_run(out: Path) -> GPTTrainer:
+    """A run as its last checkpoint left it.
+
+    Raises:
+        DataError, CheckpointError: as `resume`.
+    """
+    return _loaded(out)[0]
+
+
+def evaluate(run: Path, baseline: Path, sequences: int = 512) -> PairedDifference:
+    """Held-out loss of a run beside a baseline's, in nats per token, on the same sequences.
+
+    Raises:
+        DataError: if the two were trained on other texts or tokens, so that nothing compares.
+        CheckpointError: if a checkpoint is damaged.
+    """
+    a, b = load_run(run), load_run(baseline)
+    same_text = [s.name for s in a.corpus.streams] == [s.name for s in b.corpus.streams] and all(
+        torch.equal(s.ids, t.ids) for s, t in zip(a.corpus.streams, b.corpus.streams, strict=True)
+    )
+    if not same_text or a.recipe.context != b.recipe.context:
+        raise DataError(
+            f"{run} and {baseline} read other tokens or contexts; train both on the same texts"
+        )
+    ours, theirs = (
+        sequence_losses(each.model, each.corpus, each.recipe.context, sequences) for each in (a, b)
+    )
+    return PairedDifference.of(ours, theirs, "nats per token")
+
+
+def _loaded(out: Path) -> tuple[GPTTrainer, Any, dict[str, Any]]:
     settings = read_json(out / "gpt.json")
-    trainer, extras = _trainer(settings)
+    trainer, tokenizer = _trainer(settings)
     if (out / "state.safetensors").exists():
         state = read_tensors(out / "state.safetensors")
         weights = {k.removeprefix("model/"): v for k, v in state.items() if k.startswith("model/")}
         load_weights(trainer.model, _untied(trainer.model, weights), str(out))
         trainer.load_tensors({k: v for k, v in state.items() if not k.startswith("model/")})
-    kept = [row for row in _metrics(out) if row["step"] <= trainer.step]
-    write_text(out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
-    return _train(out, trainer, extras, settings)
+    return trainer, tokenizer, settings
 
 
 def _start(
@@ -119,9 +155,9 @@ def _start(
         "model": model,
         "checkpoint_every": checkpoint_every,
     }
-    trainer, extras = _trainer(settings)
+    trainer, tokenizer = _trainer(settings)
     write_json(new_directory(out) / "gpt.json", settings)
-    return _train(out, trainer, extras, settings)
+    return _train(out, trainer, tokenizer, settings)
 
 
 def _trainer(settings: dict[str, Any]) -> tuple[GPTTrainer, Any]:
