@@ -212,6 +212,8 @@ def by_volume(graph: UnitGraph, labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """`labels` renumbered 0, 1, ... by falling module volume; ties by the first unit."""
     _, first, labels = np.unique(labels, return_index=True, return_inverse=True)
     volume = np.bincount(labels, graph.degrees())
+    if volume.sum() > 0:  # so that a tie is not decided by the last bit
+        volume = np.round(volume / volume.sum(), 9)
     rank = np.empty(len(volume), np.int64)
     rank[np.lexsort((first, -volume))] = np.arange(len(volume))
     return rank[labels]
