@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from partwise.cli import main
 from partwise.train import mlp
 
 RECIPE = """
@@ -114,15 +115,23 @@ def bad_calls(tmp_path, run):
     }
 
 
-def test_bad_input_is_one_line_and_exit_code_2(tmp_path, run):
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, run, monkeypatch, capsys):
     for arguments, named in bad_calls(tmp_path, run).items():
-        done = partwise(*arguments)
-        said = done.stderr.strip().splitlines()
-        assert done.returncode == 2, (arguments, done.stderr)
-        assert said[-1].startswith("partwise: "), (arguments, done.stderr)
+        monkeypatch.setattr(sys, "argv", ["partwise", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        said = capsys.readouterr().err.strip().splitlines()
+        assert stopped.value.code == 2, (arguments, said)
+        assert said[-1].startswith("partwise: "), (arguments, said)
         assert named in said[-1], (arguments, said)
-        assert "Traceback" not in done.stderr
     assert not (tmp_path / "a").exists()
+
+
+def test_an_error_leaves_the_process_with_its_code_and_no_traceback(tmp_path):
+    done = partwise("cut", tmp_path / "gone")
+    assert done.returncode == 2
+    assert done.stderr.startswith("partwise: no checkpoint")
+    assert "Traceback" not in done.stderr
 
 
 def test_the_version_is_told():

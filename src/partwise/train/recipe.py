@@ -53,6 +53,7 @@ class CutTreeRecipe(_Part):
     inflations: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
     min_gain: float = Field(0.01, ge=0)
     min_contrast: float = Field(0.7, ge=0, le=1)
+    keep_contrast: float = Field(0.45, ge=0, le=1)
     mask_share: float = Field(0.3, ge=0, le=1)
     mask_after: int = Field(500, ge=0)
 
