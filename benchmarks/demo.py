@@ -39,7 +39,9 @@ def main() -> None:
     """Runs the demo once per seed and writes the record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    seeds = parser.parse_args().seeds
+    parser.add_argument("--json", type=Path, default=RESULT, help="where the record goes")
+    arguments = parser.parse_args()
+    seeds = arguments.seeds
     torch.set_num_threads(1)
     rows = []
     for seed in seeds:
@@ -49,7 +51,7 @@ def main() -> None:
         print(seed, summary["seconds"], rows[-1]["bars"], flush=True)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
     machine = {"machine": platform.platform(), "torch": torch.__version__}
-    write_json(RESULT, {**machine, "commit": commit.stdout.strip(), "rows": rows})
+    write_json(arguments.json, {**machine, "commit": commit.stdout.strip(), "rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Which weight decay or L1 gives the plain twin of digits-pair its best held-out loss.
 
 The choice is by the mean loss on the `final` split over seeds 100 to 102, none of which the demo is
-scored with: the strongest opponent for the modular twin, whose own settings were not chosen so.
+scored with: the strongest opponent for the modular twin. The modular twin's own settings were
+chosen while looking at seeds 0 to 3; `results/demo_fresh.json` has seeds that no choice has seen.
 Records go to `benchmarks/results/plain_twin.json`.
 
     python -m benchmarks.plain_twin
