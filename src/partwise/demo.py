@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from partwise.audit import AuditReport
-from partwise.audit.repair import repair_module
+from partwise.audit.repair import repaired_model
 from partwise.audit.triggers import success_of
 from partwise.capability import held_out
-from partwise.capability.lesions import without_interfaces
+from partwise.capability.held_out import HELD_OUT_SEED
+from partwise.capability.specialisation import causal_interface
 from partwise.cuttree import cut_tree
 from partwise.explain import Explained, count_verdicts, subject_of
 from partwise.files import new_directory, write_json
@@ -144,7 +145,9 @@ def _modular_scores(network: Network, graph: UnitGraph, found: Hierarchy) -> dic
     task, tested = network.task, found.significance
     return {
         **_common_scores(network, graph, found.labels, task),
-        "causal_interface": causal_interface(network, found.labels),
+        "causal_interface": causal_interface(
+            network.model, network.units, torch.as_tensor(found.labels), task
+        ),
         "modules": found.modules,
         "purity": purity(graph, found.labels, *_truth(graph, task)),
         "newman_q": found.q,
@@ -159,16 +162,6 @@ def _truth(graph: UnitGraph, task: Task) -> tuple[NDArray[np.int64], NDArray[np.
     outputs = np.arange(graph.n - len(task.outputs), graph.n)
     units = np.concatenate([np.arange(len(task.inputs)), outputs])
     return units, np.concatenate([task.true_inputs, task.true_outputs])
-
-
-def causal_interface(network: Network, labels: NDArray[np.int64], size: int = 4000) -> float:
-    """Held-out loss, in nats, that removing all weights between modules adds."""
-    task = network.task
-    x, y = task.batch("final", size, 9)
-    cut = without_interfaces(network.model, network.units, torch.as_tensor(labels), x)
-    with torch.no_grad():
-        whole = network.model(x)
-    return float((task.losses(cut, y) - task.losses(whole, y)).mean())
 
 
 def _tree_scores(graph: UnitGraph, found: Hierarchy) -> dict[str, Any]:
@@ -187,17 +180,17 @@ def _audit_scores(
     sabotaged: Network, clean_audit: AuditReport, sabotaged_audit: AuditReport
 ) -> dict[str, Any]:
     """Scores against the planted trigger, which the audit itself never saw."""
-    trigger, guilty = corner_patch(), sabotaged_audit.guilty_module
+    trigger, repair = corner_patch(), sabotaged_audit.repair
     labels = run_labels(sabotaged)
     subject = subject_of(sabotaged.model, labels, sabotaged.task, sabotaged.units)
-    repaired = subject.model if guilty is None else repair_module(subject, guilty)[0]
-    x, y = sabotaged.task.batch("final", 4000, 9)
+    repaired = subject.model if repair is None else repaired_model(subject, repair)
+    x, y = sabotaged.task.batch("final", 4000, HELD_OUT_SEED)
     others = x[y[:, trigger.head] != trigger.answer]
     after = replace(subject, model=repaired)
     return {
         "clean_flagged": clean_audit.flagged,
         "sabotaged_flagged": sabotaged_audit.flagged,
-        "guilty_module": guilty,
+        "guilty_module": sabotaged_audit.guilty_module,
         "attack_before": success_of(subject, trigger, others),
         "attack_after": success_of(after, trigger, others),
         "accuracy_before": held_out(subject.model, sabotaged.task).accuracy,

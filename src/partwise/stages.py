@@ -196,10 +196,15 @@ def cut_run(network: Network) -> tuple[UnitGraph, Hierarchy]:
 
 def run_labels(network: Network) -> NDArray[np.int64]:
     """The labels of the run's `modules.json`; found anew where there is none."""
+    return run_hierarchy(network).labels
+
+
+def run_hierarchy(network: Network) -> Hierarchy:
+    """The modules of the run's `modules.json`; found anew where there is none."""
     path = network.directory.path / "modules.json"
     if not path.exists():
-        return cut_run(network)[1].labels
-    return read_modules(path, network.units.n).labels
+        return cut_run(network)[1]
+    return read_modules(path, network.units.n)
 
 
 def explain_run(
@@ -230,11 +235,10 @@ def run_content(network: Network) -> ReportContent:
         DataError: if a stage's file is damaged.
     """
     run, recipe = network.directory, network.directory.recipe()
-    run_labels(network)
     manifest, audited = read_json(run.path / "manifest.json"), run.path / "audit.json"
     content = report_content(
         network.model,
-        read_modules(run.path / "modules.json", network.units.n),
+        run_hierarchy(network),
         title=f"{recipe.task}, seed {recipe.seed}",
         task=recipe.task,
         explained=read_descriptions(run.path / "descriptions.jsonl"),

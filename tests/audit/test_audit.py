@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from partwise.audit import audit, repair_module
+from partwise.audit.repair import repaired_model
 from partwise.audit.triggers import find_triggers, success_of
 from partwise.explain import subject_of
 from partwise.tasks import Trigger, task_from_arrays
@@ -75,7 +76,9 @@ def test_the_guilty_module_is_told_from_its_neighbour():
 def test_repair_takes_the_planted_trigger_away():
     model, task = digits_like(sabotage=True)
     subject = subject_of(model, LABELS, task)
-    repaired, _ = repair_module(subject, 0)
+    repaired, repair = repair_module(subject, 0)
+    again = repaired_model(subject, repair).state_dict()
+    assert all(torch.equal(again[name], value) for name, value in repaired.state_dict().items())
     planted = Trigger((48, 49), (2.0, 2.0), 0, 2)
     x, y = task.batch("final", 500, 0)
     others = x[y[:, 0] != 2]

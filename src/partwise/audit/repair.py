@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from partwise.audit.triggers import FoundTrigger, find_triggers, is_flagged, success_of
 from partwise.explain import Subject
+from partwise.explain.gather import hidden_of, unit_names
 
 MOST_LESIONS = 24
 MOST_ROUNDS = 8
@@ -59,8 +60,6 @@ def repair_module(subject: Subject, module: int) -> tuple[nn.Module, Repair]:
     Returns:
         A repaired copy of the network, and what was measured on the `claims` split.
     """
-    from partwise.explain.gather import unit_names
-
     repaired = replace(subject, model=copy.deepcopy(subject.model))
     found, done = list[FoundTrigger](), list[int]()
     for _ in range(MOST_ROUNDS):
@@ -83,16 +82,28 @@ def repair_module(subject: Subject, module: int) -> tuple[nn.Module, Repair]:
     )
 
 
+def repaired_model(subject: Subject, repair: Repair) -> nn.Module:
+    """A copy of the network with the lesions of an earlier repair; nothing is searched anew."""
+    repaired = replace(subject, model=copy.deepcopy(subject.model))
+    names, means = unit_names(subject), _clean_means(subject)
+    for name in repair.lesions:
+        lesion(repaired, repair.module, names.index(name), means)
+    return repaired.model
+
+
+def _clean_means(subject: Subject) -> Tensor:
+    """(n,) mean of every unit over clean samples."""
+    return subject.lesions.activations(subject.batch("train").x).mean(0)
+
+
 def _remove(
     repaired: Subject, subject: Subject, module: int, found: list[FoundTrigger], done: list[int]
 ) -> list[int]:
     """Lesions `repaired` in place until the found triggers are gone; returns the new lesions."""
-    from partwise.explain.gather import hidden_of
-
     inputs = {k for each in found for k in each.trigger.inputs}
     hidden = {int(unit) for unit in hidden_of(subject, module)}
-    means = subject.lesions.activations(subject.batch("train").x).mean(0)
-    own, new = list[int](), list[int]()
+    means = _clean_means(subject)
+    new = list[int]()
     goal = _chance(subject, found)
     score = _score(repaired, found)
     while len(new) < MOST_LESIONS and _attack(repaired, found) > goal:
