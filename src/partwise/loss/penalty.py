@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from partwise.errors import CheckpointError
 from partwise.graph import UnitGraph, UnitMap, WeightBlock, unit_map
 from partwise.graph.unit_map import norm_gain
+from partwise.loss.fused_q import Sides, fused_q, sides_of
 from partwise.loss.masking import masked_weights
-from partwise.loss.masses import block_masses, entry_masses, interface_share, newman_q_of_masses
+from partwise.loss.masses import block_masses, entry_masses, interface_share
 from partwise.modules import module_masses, search_modules
 from partwise.modules.hierarchy import by_volume, splits_kept
 
@@ -95,6 +96,7 @@ class CutTreePenalty:
         self.labels = torch.zeros(self.units.n, dtype=torch.long)
         self.gauge = torch.ones(self.units.n, dtype=torch.float64)
         self._members: list[tuple[Tensor, Tensor]] = []
+        self._sides: list[Sides] = []
 
     @property
     def modules(self) -> int:
@@ -120,7 +122,7 @@ class CutTreePenalty:
         self.step += 1
         if weight == 0 or self.modules == 1:
             return next(self.model.parameters()).new_zeros(())
-        return weight * (1 - newman_q_of_masses(self.masses()))
+        return weight * (1 - self.newman_q())
 
     def refresh(self) -> None:
         """Finds the partition anew from the model's current weights."""
@@ -149,6 +151,13 @@ class CutTreePenalty:
         members = torch.nn.functional.one_hot(labels, self.modules).to(like)
         gauge = self.gauge.to(like)
         self._members = [self._block_members(block, members, gauge) for block in self.units.blocks]
+        self._sides = [
+            sides_of(weight, rows, columns)
+            for weight, (rows, columns) in zip(self._weights(), self._members, strict=True)
+        ]
+
+    def _weights(self) -> list[nn.Parameter]:
+        return [self.model.get_parameter(block.parameter) for block in self.units.blocks]
 
     def _block_members(
         self, block: WeightBlock, members: Tensor, gauge: Tensor
@@ -162,17 +171,18 @@ class CutTreePenalty:
         rows = members[block.rows] * gauge[block.rows][:, None]
         return rows, columns[0] if len(columns) == 1 else columns
 
+    def newman_q(self) -> Tensor:
+        """Newman's Q of the partition in force under the current weights, differentiable."""
+        return fused_q(self._weights(), self._sides, self.modules)
+
     def masses(self) -> Tensor:
         """(k, k) capacity between modules under the current weights, differentiable."""
         if not self._members:
             self.set_labels(self.labels)
-        parameters = dict(self.model.named_parameters())
         return torch.stack(
             [
-                (block_masses if columns.dim() == 2 else entry_masses)(
-                    parameters[block.parameter], rows, columns
-                )
-                for block, (rows, columns) in zip(self.units.blocks, self._members, strict=True)
+                (block_masses if columns.dim() == 2 else entry_masses)(weight, rows, columns)
+                for weight, (rows, columns) in zip(self._weights(), self._members, strict=True)
             ]
         ).sum(0)
 
