@@ -150,11 +150,17 @@ class UnitMap:
     def _flows(self, matrices: list[Tensor], gauge: Tensor) -> tuple[Tensor, Tensor]:
         """(n,) capacity that enters, and that leaves, every unit under `gauge`."""
         into, out = torch.zeros(2, self.n, dtype=torch.float64)
+        inverse = torch.where(gauge > 0, 1 / gauge, 0)
         for block, matrix in zip(self.blocks, matrices, strict=True):
-            scaled = gauged(matrix, *block.pick(gauge))
-            into.index_add_(0, block.rows, scaled.sum(1))
-            columns = block.columns.expand(scaled.shape)
-            out.index_add_(0, columns.reshape(-1), scaled.reshape(-1))
+            factor, columns = gauge[block.rows], block.columns
+            if len(columns) == 1:
+                shares = inverse[columns[0]]
+                into.index_add_(0, block.rows, factor * (matrix @ shares))
+                out.index_add_(0, columns[0], shares * (factor @ matrix))
+            else:
+                scaled = matrix * factor[:, None] * inverse[columns]
+                into.index_add_(0, block.rows, scaled.sum(1))
+                out.index_add_(0, columns.expand(scaled.shape).flatten(), scaled.flatten())
         return into, out
 
     def _alive(self, matrices: list[Tensor]) -> Tensor:
@@ -189,9 +195,12 @@ class UnitMap:
     def _edges(
         self, block: WeightBlock, matrix: Tensor
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-        rows, columns = block.rows[:, None].expand(matrix.shape), block.columns.expand(matrix.shape)
-        keep = (matrix > 0) & (rows != columns)
-        return columns[keep].numpy(), rows[keep].numpy(), matrix[keep].numpy()
+        # Column by column: in a chain of layers the edges then come sorted by their ends.
+        keep = ((matrix > 0) & (block.rows[:, None] != block.columns)).T.contiguous().numpy()
+        column, row = np.nonzero(keep)
+        columns = block.columns.numpy()
+        readers = columns[0, column] if len(columns) == 1 else columns[row, column]
+        return readers, block.rows.numpy()[row], matrix.T.contiguous().numpy()[keep]
 
     def _refuse_bad_weights(self, model: nn.Module) -> None:
         parameters = dict(model.named_parameters())
