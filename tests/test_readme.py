@@ -27,7 +27,7 @@ def test_links_lead_somewhere(target):
 def test_commands_exist():
     from partwise.cli import app
 
-    known = {command.callback.__name__ for command in app.registered_commands}
+    known = {each.name or each.callback.__name__ for each in app.registered_commands}
     assert set(re.findall(r"^partwise (\w+)", README, re.MULTILINE)) <= known
 
 

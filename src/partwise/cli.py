@@ -37,6 +37,19 @@ app = typer.Typer(
 )
 console = Console()
 
+TextOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--text",
+        help="A txt, jsonl or parquet file, or a data set's hub name; each is a stream. May be "
+        "given several times.",
+        metavar="SOURCE",
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A GPT's setting, such as steps=500.", metavar="NAME=VALUE"),
+]
 RunArgument = Annotated[
     Path, typer.Argument(help="Directory of a run.", metavar="RUN", show_default=False)
 ]
@@ -102,20 +115,45 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(help="Go on with an interrupted run.", metavar="DIR")
     ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="'gpt' trains a small GPT on --text.", metavar="gpt")
+    ] = None,
+    text: TextOption = None,
+    bpe: Annotated[
+        int | None,
+        typer.Option(help="Size of a GPT's BPE vocabulary; a token per character without it."),
+    ] = None,
+    settings: SetOption = None,
 ) -> None:
-    """Train a network by a recipe, or go on where a run stopped.
+    """Train a network by a recipe, or a GPT on text, or go on where a run stopped.
 
     Example: partwise train digits-pair-modular --out runs/mine
 
+    Example: partwise train --model gpt --text a.txt --text b.jsonl --set steps=2000
+
     Example: partwise train --resume runs/mine
     """
+    from partwise import cli_gpt
     from partwise.stages import train_run
     from partwise.train import RunDirectory, Trainer
 
+    gpt = cli_gpt.is_gpt(model, text or [])
+    if resume is not None:
+        if gpt or settings or (recipe, out, seed, bpe) != (None, None, None, None):
+            raise OutputError("--resume goes on with a run as it is; give it alone")
+        if (resume / "gpt.json").exists():
+            return cli_gpt.resume_gpt_command(console, _progress, resume)
+    if gpt:
+        if recipe is not None:
+            raise OutputError(f"a GPT takes no recipe file; set values with --set, not '{recipe}'")
+        target = out if out is not None else Path("runs") / "gpt"
+        return cli_gpt.train_gpt_command(
+            console, _progress, target, text or [], settings or [], seed, bpe
+        )
+    if settings or bpe is not None:
+        raise OutputError("--set and --bpe are a GPT's; name its text with --text")
     _one_thread()
     if resume is not None:
-        if recipe is not None or out is not None or seed is not None:
-            raise OutputError("--resume goes on with a run as it is; give it alone")
         run = RunDirectory(resume)
         trainer = run.resume()
     else:
@@ -136,6 +174,65 @@ def train(
         f"{metrics['claims_ce']:.4f}, accuracy {metrics['claims_accuracy']:.1%}, "
         f"modules {metrics['modules']}"
     )
+
+
+@app.command()
+def finetune(
+    model: Annotated[
+        str,
+        typer.Option(
+            help="A local directory in Hugging Face's layout, or a hub name.",
+            metavar="HUB_NAME|DIR",
+            show_default=False,
+        ),
+    ],
+    text: TextOption = None,
+    out: Annotated[Path, typer.Option(help="Directory to make for the run.")] = Path(
+        "runs/finetuned"
+    ),
+    seed: Annotated[int | None, typer.Option(help="Seed of batches and masking.", min=0)] = None,
+    settings: SetOption = None,
+) -> None:
+    """Make a pretrained language model come apart by training it on, on text.
+
+    The result in OUT/model loads with from_pretrained. Go on with partwise train --resume OUT.
+
+    Example: partwise finetune --model openai-community/gpt2 --text a.txt --set lr=1e-4
+    """
+    from partwise import cli_gpt
+
+    cli_gpt.train_gpt_command(
+        console, _progress, out, text or [], settings or [], seed, model=model
+    )
+
+
+@app.command("eval")
+def evaluate(
+    run: RunArgument,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            help="Another run, or a pretrained model; a fine-tuned run's own start without it.",
+            metavar="RUN|HUB_NAME|DIR",
+        ),
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A task of the lm-evaluation-harness, or wsc273.jsonl, lambada_openai.jsonl, "
+            "winogrande.jsonl or blimp.jsonl. May be given several times.",
+            metavar="NAME|FILE",
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Items per task.", min=2)] = None,
+) -> None:
+    """Say what a language model's run can do beside its baseline, with 95% intervals.
+
+    Example: partwise eval runs/gpt --baseline runs/plain --task data/wsc273.jsonl
+    """
+    from partwise import cli_gpt
+
+    cli_gpt.eval_command(console, run, baseline, task or [], limit)
 
 
 @app.command()

@@ -1,3 +1,4 @@
+import json
 import os
 import warnings
 from pathlib import Path
@@ -8,11 +9,12 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from partwise.capability.harness_model import LogitsModel
 from partwise.capability.language_eval import (
     PairedDifference,
     harness_scores,
+    local_task,
     sequence_losses,
-    write_local_tasks,
 )
 from partwise.errors import DataError
 from partwise.tasks.streams import known_streams
@@ -41,9 +43,60 @@ def test_the_same_model_differs_by_nothing_and_another_does():
     assert not np.array_equal(a, b)
 
 
-def test_a_folder_without_tasks_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"holds none of wsc273\.jsonl, lambada_openai\.jsonl"):
-        write_local_tasks(tmp_path, tmp_path)
+def test_a_file_of_no_task_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"known files are wsc273\.jsonl, lambada_openai\.jsonl"):
+        local_task(tmp_path, tmp_path / "trivia.jsonl")
+    with pytest.raises(DataError, match="No such file"):
+        local_task(tmp_path, tmp_path / "blimp.jsonl")
+
+
+class FixedLogits(torch.nn.Module):
+    """Every next token is likeliest to be the one that was read."""
+
+    def forward(self, ids):
+        return 3.0 * torch.nn.functional.one_hot(ids, 256).float()
+
+
+def repeats(text):
+    return [ord(c) % 256 for c in text]
+
+
+def test_local_tasks_have_the_answers_of_the_harness(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    rows = {
+        # the model likes repeated letters: the second option, the first, and so on
+        "winogrande": [
+            {"sentence": "ab _ bbbb.", "option1": "a", "option2": "b ", "answer": "2"},
+            {"sentence": "ab _ bbbb.", "option1": "a", "option2": "b ", "answer": "1"},
+        ],
+        "blimp": [
+            {"sentence_good": "aaaa", "sentence_bad": "abcd"},
+            {"sentence_good": "abcd", "sentence_bad": "aaaa"},
+        ],
+        "wsc273": [
+            {"context_options": ["xb", "xy"], "continuation": "bb", "gold": 1},
+            {"context_options": ["xb", "xy"], "continuation": "bb", "gold": 0},  # a tie: the first
+        ],
+        "lambada_openai": [
+            {"context": "a ", "continuation": "ab"},
+            {"context": "a ", "continuation": "  "},
+        ],
+    }
+    names = []
+    for name, items in rows.items():
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(item) + "\n" for item in items))
+        names.append(local_task(tmp_path, path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the harness's own
+        model = LogitsModel(FixedLogits(), repeats, 32)
+        scores = harness_scores(model, None, names, tmp_path)
+    assert {task: items.tolist() for task, items in scores.items()} == {
+        "winogrande_local": [1, 0],
+        "blimp_local": [1, 0],
+        "wsc273_local": [0, 1],
+        "lambada_openai_local": [0, 1],
+    }
 
 
 @pytest.mark.skipif(not (DATA / "wsc273.jsonl").is_file(), reason=f"no public data in {DATA}")
@@ -61,7 +114,7 @@ def test_the_harness_scores_local_tasks_offline(tmp_path, monkeypatch):
             bos_token_id=0, eos_token_id=0,
         )
     ).eval()  # fmt: skip
-    tasks = write_local_tasks(tmp_path, DATA)
+    tasks = [local_task(tmp_path, DATA / f"{t}.jsonl") for t in ("wsc273", "lambada_openai")]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the harness's own
         scores = harness_scores(model, tokenizer, tasks, tmp_path, limit=6)

@@ -1,13 +1,15 @@
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 
-from partwise.errors import TrainingError
+from partwise.errors import RecipeError, TrainingError
 from partwise.loss.shares import ShareSchedule
 from partwise.tasks.streams import known_streams
 from partwise.train.gpt import GPT, GPTConfig
-from partwise.train.gpt_loop import GPTRecipe, GPTTrainer, train_gpt
+from partwise.train.gpt_loop import GPTTrainer, train_gpt
+from partwise.train.gpt_recipe import GPTRecipe, recipe_from_json, recipe_from_settings
 
 ENGLISH = "it was the best of times, it was the worst of times. " * 100
 SCHEDULE = ShareSchedule(start=5, ramp=5, refresh_every=5, mask_after=5, mask_share=0.5, probes=200)
@@ -61,3 +63,25 @@ def test_a_nan_loss_stops_at_its_step(corpus):
         trainer.advance()
     for a, b in zip(weights[:3], trainer.model.parameters(), strict=False):
         assert torch.equal(a, b)
+
+
+def test_recipes_refuse_what_they_do_not_know():
+    recipe = recipe_from_settings(["steps=7", "lr=1e-2", "mask_share=0.25"], TINY)
+    assert (recipe.steps, recipe.lr, recipe.shares.mask_share) == (7, 0.01, 0.25)
+    assert recipe.width == TINY.width
+    assert recipe_from_json(json.loads(json.dumps(asdict(recipe)))) == recipe
+    bad = {
+        "step=7": "cannot set 'step=7'.*steps",
+        "steps": "write name=value",
+        "steps=few": "steps = few, wanted a whole number",
+        "steps=0": "steps = 0, wanted at least 1",
+        "width=65": "cannot be shared by 4 heads",
+        "mask_share=2": "wanted 0 to 1",
+        "lr=nan": "lr = nan",
+        "shares=1": "cannot set",
+    }
+    for setting, words in bad.items():
+        with pytest.raises(RecipeError, match=words):
+            recipe_from_settings([setting])
+    with pytest.raises(RecipeError, match="train anew"):
+        recipe_from_json({"steps": 3})

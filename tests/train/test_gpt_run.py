@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
@@ -16,12 +17,21 @@ from transformers import (
 from transformers import Trainer as HFTrainer
 
 from partwise.capability.language import stream_losses
-from partwise.errors import CheckpointError, DataError, OutputError, UnreadableModelError
+from partwise.errors import (
+    CheckpointError,
+    DataError,
+    OutputError,
+    TrainingError,
+    UnreadableModelError,
+)
+from partwise.files import write_bytes
 from partwise.loss.shares import ShareSchedule
 from partwise.tasks.streams import known_streams
-from partwise.train.gpt_loop import GPTRecipe, GPTTrainer
-from partwise.train.gpt_run import evaluate, finetune, resume, train_from_scratch
-from partwise.train.hf import PenaltyMixin, load_pretrained, penalty_for
+from partwise.train.gpt_eval import evaluate
+from partwise.train.gpt_loop import GPTTrainer
+from partwise.train.gpt_recipe import GPTRecipe
+from partwise.train.gpt_run import finetune, resume, train_from_scratch
+from partwise.train.hf import PenaltyMixin, load_pretrained, penalty_for, save_pretrained
 from partwise.train.text import bpe_corpus, pretrained_corpus
 
 SCHEDULE = ShareSchedule(start=3, ramp=4, refresh_every=4, mask_after=2, probes=150)
@@ -160,6 +170,9 @@ def test_bad_input_is_named(tmp_path, texts, checkpoint):
     with pytest.raises(DataError, match=r"sequences of 9 tokens are longer than .* 8;"):
         finetune(tmp_path / "run", str(checkpoint), texts, long)
     assert not (tmp_path / "run").exists()
+    with pytest.raises(DataError, match=r"fewer than the 201 of one sequence"):
+        train_from_scratch(tmp_path / "run", texts, replace(TINY, context=200))
+    assert not (tmp_path / "run").exists()
     with pytest.raises(DataError, match="no text given"):
         train_from_scratch(tmp_path / "run", [], TINY)
     with pytest.raises(DataError, match="No such file"):
@@ -169,8 +182,11 @@ def test_bad_input_is_named(tmp_path, texts, checkpoint):
     with pytest.raises(OutputError, match="exists already"):
         train_from_scratch(tmp_path / "taken", texts, TINY)
     _, tokenizer = load_pretrained(str(checkpoint))
-    with pytest.raises(DataError, match="use the tokenizer that was saved with the checkpoint"):
-        pretrained_corpus({"a": "zebra"}, tokenizer, 5)
+    for size in (5, 500):
+        with pytest.raises(DataError, match="use the tokenizer that was saved with the checkpoint"):
+            pretrained_corpus({"a": "zebra"}, tokenizer, size)
+    with pytest.raises(DataError, match="does not know most of stream 'b'"):
+        pretrained_corpus({"a": "zebra", "b": "ZEBRA"}, tokenizer, len(tokenizer))
     with pytest.raises(UnreadableModelError, match="GPT2Model; readable are"):
         penalty_for(load_pretrained(str(checkpoint))[0].transformer, lambda step: None)
     with pytest.raises(DataError, match="run the stage that writes it"):
@@ -180,12 +196,28 @@ def test_bad_input_is_named(tmp_path, texts, checkpoint):
 def test_runs_compare_on_the_same_sequences(tmp_path, texts):
     train_from_scratch(tmp_path / "long", texts, TINY, checkpoint_every=12)
     train_from_scratch(tmp_path / "short", texts, replace(TINY, steps=1), checkpoint_every=12)
-    gap = evaluate(tmp_path / "short", tmp_path / "long", sequences=64)
-    assert gap.low > 0
-    assert gap.samples == 64
+    found = evaluate(tmp_path / "short", str(tmp_path / "long"), sequences=64)
+    assert found.loss.low > 0
+    assert found.loss.samples == 64
+    assert (found.run_tokens, found.baseline_tokens) == (64, 12 * 64)
+    sentences = found.sentences()
+    assert sentences[2].startswith("Held-out loss: higher by ")
+    assert sentences[3] == "The two were not trained on equally many tokens."
+    assert json.loads((tmp_path / "short" / "capability.json").read_text())["tasks"] == {}
     train_from_scratch(tmp_path / "other", texts[:1], replace(TINY, steps=1))
     with pytest.raises(DataError, match="train both on the same texts"):
-        evaluate(tmp_path / "other", tmp_path / "long")
+        evaluate(tmp_path / "other", str(tmp_path / "long"))
+    with pytest.raises(DataError, match="give a run to compare with"):
+        evaluate(tmp_path / "other")
+
+
+def test_a_finetuned_run_compares_with_its_start(tmp_path, texts, checkpoint):
+    recipe = GPTRecipe(context=8, steps=8, batch=8, lr=1e-2, shares=SCHEDULE)
+    finetune(tmp_path / "run", str(checkpoint), texts, recipe)
+    found = evaluate(tmp_path / "run", sequences=64)
+    assert found.loss.high < 0
+    assert found.baseline == str(checkpoint)
+    assert found.baseline_tokens == 0
 
 
 def test_a_text_that_changed_is_refused_on_resume(tmp_path, texts):
@@ -193,3 +225,42 @@ def test_a_text_that_changed_is_refused_on_resume(tmp_path, texts):
     texts[0].write_text("other words entirely")
     with pytest.raises(DataError, match="has changed since the run began"):
         resume(tmp_path / "run")
+
+
+def test_a_nan_keeps_the_last_good_checkpoint(tmp_path, texts, monkeypatch):
+    loss = GPTTrainer.loss
+    monkeypatch.setattr(
+        GPTTrainer, "loss", lambda t: loss(t) * (float("nan") if t.step == 6 else 1)
+    )
+    words = f"nan at step 6; .* the checkpoint of step 4 is kept in {tmp_path / 'run'}"
+    with pytest.raises(TrainingError, match=words):
+        train_from_scratch(tmp_path / "run", texts, TINY, checkpoint_every=4)
+    state = load_file(tmp_path / "run" / "state.safetensors")
+    assert int(state["step"]) == 4
+    assert all(t.isfinite().all() for t in state.values())
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, texts, monkeypatch):
+    def full(path, content):
+        if path.name == "state.safetensors" and path.exists():
+            raise OutputError(f"cannot write {path}: No space left on device")
+        write_bytes(path, content)
+
+    monkeypatch.setattr("partwise.train.gpt_run.write_bytes", full)
+    with pytest.raises(OutputError, match="No space left"):
+        train_from_scratch(tmp_path / "run", texts, TINY, checkpoint_every=4)
+    monkeypatch.undo()
+    assert int(load_file(tmp_path / "run" / "state.safetensors")["step"]) == 4
+    resume(tmp_path / "run")
+    assert int(load_file(tmp_path / "run" / "state.safetensors")["step"]) == 12
+
+
+def test_a_full_disk_is_named_when_a_pretrained_model_is_saved(tmp_path, checkpoint, monkeypatch):
+    model, tokenizer = load_pretrained(str(checkpoint))
+
+    def full(out):
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr(model, "save_pretrained", full)
+    with pytest.raises(OutputError, match="No space left on device; free some space"):
+        save_pretrained(tmp_path / "model", model, tokenizer)

@@ -17,7 +17,7 @@ from torch import nn
 from partwise.errors import DataError, MissingExtraError
 from partwise.files import write_text
 from partwise.graph.activity import logits_of
-from partwise.tasks.streams import Corpus
+from partwise.tasks.streams import Corpus, read_text
 
 Z95 = 1.959963984540054
 
@@ -87,65 +87,73 @@ def sequence_losses(
     return torch.cat(losses).numpy()
 
 
-WSC273 = """\
-task: wsc273_local
+TASK = """\
+task: {task}_local
 dataset_path: json
 dataset_kwargs:
   data_files:
     test: {path}
-output_type: multiple_choice
 test_split: test
+{items}metric_list:
+  - metric: acc
+    aggregation: mean
+    higher_is_better: true
+metadata:
+  version: 1.0
+"""
+WSC273 = """\
+output_type: multiple_choice
 doc_to_text: gold
 doc_to_target: continuation
 doc_to_choice: context_options
-metric_list:
-  - metric: acc
-    aggregation: mean
-    higher_is_better: true
-metadata:
-  version: 1.0
 """
 LAMBADA = """\
-task: lambada_openai_local
-dataset_path: json
-dataset_kwargs:
-  data_files:
-    test: {path}
 output_type: loglikelihood
-test_split: test
-doc_to_text: "{{{{context}}}}"
-doc_to_target: "{{{{continuation}}}}"
+doc_to_text: "{{context}}"
+doc_to_target: "{{continuation}}"
 target_delimiter: " "
-metric_list:
-  - metric: acc
-    aggregation: mean
-    higher_is_better: true
-metadata:
-  version: 1.0
 """
-LOCAL_TASKS = {"wsc273": WSC273, "lambada_openai": LAMBADA}
+WINOGRANDE = """\
+output_type: multiple_choice
+doc_to_text: "{{answer | int - 1}}"
+doc_to_target: "{{sentence.split('_')[1].strip()}}"
+doc_to_choice: "{{[sentence.split('_')[0] + option1, sentence.split('_')[0] + option2]}}"
+"""
+BLIMP = """\
+output_type: multiple_choice
+doc_to_text: ""
+target_delimiter: ""
+doc_to_target: 0
+doc_to_choice: "{{[sentence_good, sentence_bad]}}"
+"""
+LOCAL_TASKS = {
+    "wsc273": WSC273,
+    "lambada_openai": LAMBADA,
+    "winogrande": WINOGRANDE,
+    "blimp": BLIMP,
+}
 
 
-def write_local_tasks(folder: Path, data: Path) -> list[str]:
-    """Writes harness tasks that read local files; gives their names.
+def local_task(folder: Path, path: Path) -> str:
+    """Writes a harness task that reads a local file; gives its name.
 
     Args:
-        folder: where the YAML files go.
-        data: a folder with some of `wsc273.jsonl` and `lambada_openai.jsonl`.
+        folder: where the YAML file goes.
+        path: `wsc273.jsonl`, `lambada_openai.jsonl`, `winogrande.jsonl` or `blimp.jsonl`, with the
+            fields that the data sets of these names have.
 
     Raises:
-        DataError: if it holds none of them.
+        DataError: if there is no such file, or its name is another.
     """
-    names = []
-    for name, template in LOCAL_TASKS.items():
-        path = data / f"{name}.jsonl"
-        if path.is_file():
-            write_text(folder / f"{name}_local.yaml", template.format(path=json.dumps(str(path))))
-            names.append(f"{name}_local")
-    if not names:
+    if path.stem not in LOCAL_TASKS:
         wanted = ", ".join(f"{name}.jsonl" for name in LOCAL_TASKS)
-        raise DataError(f"{data} holds none of {wanted}")
-    return names
+        raise DataError(f"no task is known for {path}; known files are {wanted}")
+    read_text(path)
+    text = TASK.format(
+        task=path.stem, path=json.dumps(str(path.resolve())), items=LOCAL_TASKS[path.stem]
+    )
+    write_text(folder / f"{path.stem}_local.yaml", text)
+    return f"{path.stem}_local"
 
 
 def harness_scores(
@@ -158,14 +166,15 @@ def harness_scores(
     """Task -> accuracy of every item, by EleutherAI's lm-evaluation-harness.
 
     Args:
-        model: a transformers causal language model.
-        tokenizer: its tokenizer.
-        tasks: names of the harness, or of `write_local_tasks`.
+        model: a transformers causal language model, or a model of the harness's own interface.
+        tokenizer: its tokenizer; None for a model of the harness's interface.
+        tasks: names of the harness, or of `local_task`.
         folder: where the YAML files of local tasks are.
         limit: items per task; all when left out.
 
     Raises:
         MissingExtraError: if lm-eval is not installed.
+        DataError: if a task is unknown, or its data cannot be read or fetched.
     """
     try:
         from lm_eval import simple_evaluate
@@ -175,15 +184,25 @@ def harness_scores(
         raise MissingExtraError(
             "language tasks need lm-eval; pip install 'partwise[hf,eval]'"
         ) from error
-    result = simple_evaluate(
-        model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=8),
-        tasks=list(tasks),
-        task_manager=TaskManager(include_path=None if folder is None else str(folder)),
-        limit=limit,
-        bootstrap_iters=0,
-        log_samples=True,
-        verbosity="ERROR",
-    )
+    scored = model
+    if tokenizer is not None:
+        scored = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=8)
+    try:
+        result = simple_evaluate(
+            model=scored,
+            tasks=list(tasks),
+            task_manager=TaskManager(include_path=None if folder is None else str(folder)),
+            limit=limit,
+            bootstrap_iters=0,
+            log_samples=True,
+            verbosity="ERROR",
+        )
+    except (KeyError, OSError, ValueError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(
+            f"cannot score {', '.join(tasks)} ({first}); without network pass files such as "
+            + ", ".join(f"{name}.jsonl" for name in LOCAL_TASKS)
+        ) from error
     return {
         task: np.array([item["acc"] for item in sorted(items, key=lambda each: each["doc_id"])])
         for task, items in result["samples"].items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,43 +14,11 @@ from partwise.errors import TrainingError
 from partwise.graph import UnitMap
 from partwise.graph.activity import logits_of
 from partwise.graph.transformer import transformer_map
-from partwise.loss.shares import SharePenalty, ShareSchedule
+from partwise.loss.shares import SharePenalty
 from partwise.loss.sparsity import l1_penalty
 from partwise.tasks.streams import Corpus
 from partwise.train.gpt import GPT, GPTConfig
-
-
-@dataclass(frozen=True)
-class GPTRecipe:
-    """Everything that decides a run, the corpus aside.
-
-    Attributes:
-        context: tokens per sequence.
-        width, heads, layers: sizes of the network.
-        steps: optimiser steps.
-        batch: sequences per step.
-        lr: highest learning rate; a linear warm-up, then a cosine to a hundredth of it.
-        warmup_frac: share of the steps that warm up.
-        weight_decay: AdamW's.
-        clip: largest gradient norm.
-        l1: strength of the sparsity pressure (see `l1_penalty`).
-        seed: seed of the weights, the batches and the masked steps.
-        shares: the penalty; with strength and mask share 0 this trains the plain twin.
-    """
-
-    context: int = 32
-    width: int = 64
-    heads: int = 4
-    layers: int = 2
-    steps: int = 3000
-    batch: int = 32
-    lr: float = 3e-3
-    warmup_frac: float = 0.1
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    l1: float = 0.0
-    seed: int = 0
-    shares: ShareSchedule = field(default_factory=ShareSchedule)
+from partwise.train.gpt_recipe import GPTRecipe
 
 
 @dataclass
@@ -121,23 +89,28 @@ class GPTTrainer:
         """One optimiser step; returns the loss before it.
 
         Raises:
-            TrainingError: if the loss is NaN or infinite; the weights are left as they were.
+            TrainingError: if the loss or its gradient is NaN or infinite; the weights are left
+                as they were.
         """
         loss = self.loss()
         value = loss.item()
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss is {value} at step {self.step}; lower the learning rate "
-                f"(now {self.recipe.lr}) and resume from the last checkpoint"
-            )
+        self._refuse_nan("loss", value)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        self._refuse_nan("gradient's norm", norm.item())
         self.optimizer.step()
         self.step += 1
         return value
+
+    def _refuse_nan(self, what: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the {what} is {value} at step {self.step}; lower the learning rate "
+                f"(now {self.recipe.lr}) and train again"
+            )
 
     def metrics(self, loss: float) -> dict[str, float | int]:
         """What a log line says of this step."""

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from partwise.capability.language_eval import PairedDifference, sequence_losses
-from partwise.errors import DataError
+from partwise.errors import CheckpointError, DataError, OutputError, TrainingError
 from partwise.files import (
+    append_line,
     new_directory,
     read_json,
     read_tensors,
@@ -29,53 +31,67 @@ from partwise.files import (
     write_tensors,
     write_text,
 )
-from partwise.loss.shares import ShareSchedule
-from partwise.tasks.streams import Corpus, character_corpus, read_text
-from partwise.train.gpt_loop import GPTRecipe, GPTTrainer, train_gpt
+from partwise.tasks.streams import SPLITS, Corpus, character_corpus
+from partwise.train.gpt import GPT
+from partwise.train.gpt_loop import GPTTrainer, train_gpt
+from partwise.train.gpt_recipe import GPTRecipe, recipe_from_json
 from partwise.train.hf import load_pretrained, save_pretrained
 from partwise.train.network import load_weights
-from partwise.train.text import bpe_corpus, pretrained_corpus, stream_name
+from partwise.train.sources import is_hub_name, read_source, source_name
+from partwise.train.text import bpe_corpus, pretrained_corpus
+
+SETTINGS, STATE, MODEL = "gpt.json", "state.safetensors", "model"
+Watch = Callable[[int, Mapping[str, float | int]], None]
+"""Gets the number of steps done, and the metrics where a step has some."""
+
+
+def watch_nothing(step: int, metrics: Mapping[str, float | int]) -> None:
+    """Looks away."""
 
 
 def train_from_scratch(
     out: Path,
-    texts: Sequence[Path],
+    texts: Sequence[Path | str],
     recipe: GPTRecipe,
     bpe: int | None = None,
     checkpoint_every: int = 500,
+    watch: Watch = watch_nothing,
 ) -> nn.Module:
-    """Trains a small GPT on text files; each file is a stream.
+    """Trains a small GPT on text; each source is a stream.
 
     Args:
         out: the run directory, which must not hold anything yet.
-        texts: UTF-8 text files.
+        texts: txt, jsonl or parquet files, or hub names of data sets (see `read_source`).
         recipe: sizes, optimisation and penalty.
         bpe: size of a byte-level BPE vocabulary; a token per character when left out.
         checkpoint_every: steps between checkpoints.
+        watch: called after every step.
 
     Raises:
         DataError: for text that is missing, empty, binary, not UTF-8 or too short.
         OutputError: if `out` is taken or cannot be written.
         TrainingError: if the loss becomes NaN; the last good checkpoint stays.
     """
-    return _start(out, texts, recipe, checkpoint_every, bpe=bpe)
+    return _start(out, texts, recipe, checkpoint_every, watch, bpe=bpe)
 
 
 def finetune(
     out: Path,
     model: str,
-    texts: Sequence[Path],
+    texts: Sequence[Path | str],
     recipe: GPTRecipe,
     checkpoint_every: int = 500,
+    watch: Watch = watch_nothing,
 ) -> nn.Module:
     """Fine-tunes a pretrained model with the penalty; tokenizer, config and names are kept.
 
     Args:
         out: the run directory, which must not hold anything yet.
         model: a local directory in Hugging Face's layout, or a hub name.
-        texts: UTF-8 text files; each is a stream.
+        texts: as `train_from_scratch`.
         recipe: optimisation and penalty; its sizes are unused.
         checkpoint_every: steps between checkpoints.
+        watch: called after every step.
 
     Raises:
         MissingExtraError: if transformers is not installed.
@@ -83,89 +99,80 @@ def finetune(
         UnreadableModelError: if its architecture cannot be read.
         DataError: as `train_from_scratch`, or if the tokenizer is another model's.
     """
-    return _start(out, texts, recipe, checkpoint_every, model=model)
+    return _start(out, texts, recipe, checkpoint_every, watch, model=model)
 
 
-def resume(out: Path) -> nn.Module:
+def is_gpt_run(path: Path) -> bool:
+    """Whether a directory is a run of this page."""
+    return (path / SETTINGS).is_file()
+
+
+def resume(out: Path, watch: Watch = watch_nothing) -> nn.Module:
     """Goes on where the last checkpoint of a run left off, bit for bit.
 
     Raises:
         DataError: if the directory holds no run, or a text has changed since.
         CheckpointError: if the checkpoint is damaged.
     """
-    trainer, tokenizer, settings = _loaded(out)
-    kept = [row for row in _metrics(out) if row["step"] <= trainer.step]
+    trainer, tokenizer, settings = open_gpt_run(out)
+    kept = [row for row in gpt_metrics(out) if row["step"] <= trainer.step]
     write_text(out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
-    return _train(out, trainer, tokenizer, settings)
+    return _train(out, trainer, tokenizer, settings, watch)
 
 
-def load_run(out: Path) -> GPTTrainer:
-    """A run as its last checkpoint left it.
+def open_gpt_run(out: Path) -> tuple[GPTTrainer, Any, dict[str, Any]]:
+    """A run as its last checkpoint left it, its tokenizer (None: characters) and settings.
 
     Raises:
         DataError, CheckpointError: as `resume`.
     """
-    return _loaded(out)[0]
-
-
-def evaluate(run: Path, baseline: Path, sequences: int = 512) -> PairedDifference:
-    """Held-out loss of a run beside a baseline's, in nats per token, on the same sequences.
-
-    Raises:
-        DataError: if the two were trained on other texts or tokens, so that nothing compares.
-        CheckpointError: if a checkpoint is damaged.
-    """
-    a, b = load_run(run), load_run(baseline)
-    same_text = [s.name for s in a.corpus.streams] == [s.name for s in b.corpus.streams] and all(
-        torch.equal(s.ids, t.ids) for s, t in zip(a.corpus.streams, b.corpus.streams, strict=True)
-    )
-    if not same_text or a.recipe.context != b.recipe.context:
-        raise DataError(
-            f"{run} and {baseline} read other tokens or contexts; train both on the same texts"
-        )
-    ours, theirs = (
-        sequence_losses(each.model, each.corpus, each.recipe.context, sequences) for each in (a, b)
-    )
-    return PairedDifference.of(ours, theirs, "nats per token")
-
-
-def _loaded(out: Path) -> tuple[GPTTrainer, Any, dict[str, Any]]:
-    settings = read_json(out / "gpt.json")
+    settings = read_json(out / SETTINGS)
     trainer, tokenizer = _trainer(settings)
-    if (out / "state.safetensors").exists():
-        state = read_tensors(out / "state.safetensors")
+    if (out / STATE).exists():
+        state = read_tensors(out / STATE)
         weights = {k.removeprefix("model/"): v for k, v in state.items() if k.startswith("model/")}
         load_weights(trainer.model, _untied(trainer.model, weights), str(out))
         trainer.load_tensors({k: v for k, v in state.items() if not k.startswith("model/")})
     return trainer, tokenizer, settings
 
 
+def gpt_metrics(out: Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`; a line cut short by a kill is left out."""
+    path, rows = out / "metrics.jsonl", []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
 def _start(
     out: Path,
-    texts: Sequence[Path],
+    texts: Sequence[Path | str],
     recipe: GPTRecipe,
     checkpoint_every: int,
+    watch: Watch,
     bpe: int | None = None,
     model: str | None = None,
 ) -> nn.Module:
+    names = [str(each) for each in texts]
+    sources = [name if is_hub_name(name) else str(Path(name).resolve()) for name in names]
     settings = {
-        "texts": [{"path": str(path.resolve()), "sha256": _digest(path)} for path in texts],
+        "texts": [{"source": name, "sha256": None} for name in sources],
         "recipe": asdict(recipe),
         "bpe": bpe,
-        "model": model,
+        "model": str(Path(model).resolve()) if model and Path(model).is_dir() else model,
         "checkpoint_every": checkpoint_every,
     }
     trainer, tokenizer = _trainer(settings)
-    write_json(new_directory(out) / "gpt.json", settings)
-    return _train(out, trainer, tokenizer, settings)
+    write_json(new_directory(out) / SETTINGS, settings)
+    return _train(out, trainer, tokenizer, settings, watch)
 
 
 def _trainer(settings: dict[str, Any]) -> tuple[GPTTrainer, Any]:
-    """The trainer at step 0, and the tokenizer where there is one."""
-    fields = dict(settings["recipe"])
-    shares = {**fields.pop("shares")}
-    shares["inflations"] = tuple(shares["inflations"])
-    recipe = GPTRecipe(**fields, shares=ShareSchedule(**shares))
+    """The trainer at step 0, and the tokenizer where there is one; notes the texts' hashes."""
+    recipe = recipe_from_json(settings["recipe"])
     texts = _texts(settings["texts"])
     tokenizer: Any = None
     if settings["model"] is not None:
@@ -173,53 +180,87 @@ def _trainer(settings: dict[str, Any]) -> tuple[GPTTrainer, Any]:
         _refuse_long_context(recipe, model)
         table = model.get_input_embeddings().weight
         known = pretrained_corpus(texts, tokenizer, len(table))
+        _refuse_short_text(known, recipe.context)
         return GPTTrainer.of(model, recipe, known), tokenizer
     corpus: Corpus
     if settings["bpe"] is not None:
         corpus, tokenizer = bpe_corpus(texts, settings["bpe"])
     else:
         corpus = character_corpus(texts)
+    _refuse_short_text(corpus, recipe.context)
     return GPTTrainer.new(recipe, corpus), tokenizer
 
 
-def _texts(sources: list[dict[str, str]]) -> dict[str, str]:
+def _texts(sources: list[dict[str, Any]]) -> dict[str, str]:
     texts: dict[str, str] = {}
-    for source in sources:
-        path = Path(source["path"])
-        if _digest(path) != source["sha256"]:
-            raise DataError(f"{path} has changed since the run began; restore it or start anew")
-        texts[stream_name(path, texts)] = read_text(path)
+    for each in sources:
+        text = read_source(each["source"])
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        if each["sha256"] not in (None, digest):
+            raise DataError(
+                f"{each['source']} has changed since the run began; restore it or start anew"
+            )
+        each["sha256"] = digest
+        texts[source_name(each["source"], texts)] = text
     if not texts:
         raise DataError("no text given; pass at least one UTF-8 file")
     return texts
 
 
-def _train(out: Path, trainer: GPTTrainer, tokenizer: Any, settings: dict[str, Any]) -> nn.Module:
+def _train(
+    out: Path, trainer: GPTTrainer, tokenizer: Any, settings: dict[str, Any], watch: Watch
+) -> nn.Module:
     every = settings["checkpoint_every"]
 
     def log(row: dict[str, float | int]) -> None:
-        with (out / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        append_line(out / "metrics.jsonl", json.dumps(row))
+        watch(trainer.step, row)
 
-    def save(step: int) -> None:
+    def after(step: int) -> None:
+        watch(step, {})
         if step % every == 0 or step == trainer.recipe.steps:
             own = {f"model/{k}": v for k, v in _own_weights(trainer.model).items()}
-            write_bytes(out / "state.safetensors", tensor_bytes(own | trainer.tensors()))
+            write_bytes(out / STATE, tensor_bytes(own | trainer.tensors()))
+            _save_model(out, trainer, tokenizer)
 
-    model = train_gpt(trainer, log, log_every=every, on_step=save)
-    if settings["model"] is not None:
-        save_pretrained(out / "model", model, tokenizer)
-    else:
-        _save_small(out / "model", trainer, tokenizer)
+    try:
+        model = train_gpt(trainer, log, log_every=every, on_step=after)
+    except TrainingError as error:
+        kept = trainer.step // every * every
+        words = f"the checkpoint of step {kept} is kept in {out}" if kept else "no checkpoint yet"
+        raise TrainingError(f"{error}; {words}") from error
+    if not (out / MODEL).exists():
+        _save_model(out, trainer, tokenizer)
     return model
 
 
-def _save_small(out: Path, trainer: GPTTrainer, tokenizer: Any) -> None:
-    out.mkdir(exist_ok=True)
-    write_tensors(out / "model.safetensors", trainer.model.state_dict())
-    write_json(out / "config.json", asdict(trainer.model.config))  # type: ignore[call-overload]
+def _save_model(out: Path, trainer: GPTTrainer, tokenizer: Any) -> None:
+    """Writes `model/` whole or not at all."""
+    fresh, old = out / f".{MODEL}.new", out / f".{MODEL}.old"
+    try:
+        for leftover in (fresh, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        fresh.mkdir()
+        if isinstance(trainer.model, GPT):
+            _save_small(fresh, trainer.model, trainer.corpus, tokenizer)
+        else:
+            save_pretrained(fresh, trainer.model, tokenizer)
+        if (out / MODEL).exists():
+            (out / MODEL).rename(old)
+        fresh.rename(out / MODEL)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"cannot write {out / MODEL}: {error}; free some space") from error
+
+
+def _save_small(out: Path, model: GPT, corpus: Corpus, tokenizer: Any) -> None:
+    write_tensors(out / "model.safetensors", model.state_dict())
+    write_json(out / "config.json", asdict(model.config))
     if tokenizer is None:
-        write_json(out / "vocabulary.json", list(trainer.corpus.vocabulary))
+        write_json(out / "vocabulary.json", list(corpus.vocabulary))
     else:
         write_text(out / "tokenizer.json", tokenizer.to_str())
 
@@ -233,6 +274,9 @@ def _untied(model: nn.Module, weights: dict[str, torch.Tensor]) -> dict[str, tor
     """A full state dict from `_own_weights`: tied names get their tensor back."""
     names = {id(tensor): name for name, tensor in _own_weights(model).items()}
     state = model.state_dict(keep_vars=True)
+    missing = [name for name in names.values() if name not in weights]
+    if missing:
+        raise CheckpointError(f"the checkpoint has no '{missing[0]}': it is another network's")
     return {name: weights[names[id(tensor)]] for name, tensor in state.items()}
 
 
@@ -245,18 +289,7 @@ def _refuse_long_context(recipe: GPTRecipe, model: Any) -> None:
         )
 
 
-def _metrics(out: Path) -> list[dict[str, Any]]:
-    path, rows = out / "metrics.jsonl", []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
-
-
-def _digest(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+def _refuse_short_text(corpus: Corpus, context: int) -> None:
+    for stream in corpus.streams:
+        for split in SPLITS:
+            stream.sequences(split, 1, context + 1, np.random.default_rng(0))

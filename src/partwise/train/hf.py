@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from partwise.errors import CheckpointError, MissingExtraError, OutputError
@@ -52,7 +53,7 @@ def save_pretrained(out: Path, model: Any, tokenizer: Any) -> None:
     try:
         model.save_pretrained(out)
         tokenizer.save_pretrained(out)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise OutputError(f"cannot write {out}: {error}; free some space") from error
 
 

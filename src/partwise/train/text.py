@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from partwise.errors import DataError, MissingExtraError
 from partwise.tasks.streams import Corpus, Stream
 
+FILLED_FRAC = 0.9  # an embedding table is padded by less than a tenth
 OWN_FRAC = 0.9  # a token belongs to a stream that holds this share of its occurrences
 
 
@@ -78,24 +78,29 @@ def pretrained_corpus(texts: dict[str, str], tokenizer: Any, vocabulary: int) ->
     Raises:
         DataError: if a token has no embedding: the tokenizer is another model's.
     """
+    known = len(tokenizer)
+    if known < FILLED_FRAC * vocabulary:
+        raise DataError(
+            f"the tokenizer has {known} tokens, the model {vocabulary} embeddings; "
+            "use the tokenizer that was saved with the checkpoint"
+        )
     ids = {name: list(tokenizer(text)["input_ids"]) for name, text in texts.items()}
     empty = [name for name, each in ids.items() if not each]
     if empty:
         raise DataError(f"the tokenizer makes no token of stream '{empty[0]}'")
     highest = max(max(each) for each in ids.values())
-    if highest >= vocabulary or len(tokenizer) > vocabulary:
+    if highest >= vocabulary or known > vocabulary:
         raise DataError(
-            f"the tokenizer has {len(tokenizer)} tokens and gave id {highest}, but the model has "
+            f"the tokenizer has {known} tokens and gave id {highest}, but the model has "
             f"{vocabulary} embeddings; use the tokenizer that was saved with the checkpoint"
         )
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    for name, each in ids.items():
+        if unknown is not None and each.count(unknown) > len(each) / 2:
+            raise DataError(
+                f"the tokenizer does not know most of stream '{name}'; use the tokenizer that was "
+                "saved with the checkpoint, or other text"
+            )
     names = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
     padding = [f"<unused {i}>" for i in range(len(tokenizer), vocabulary)]
     return encoded_corpus(ids, [str(name) for name in names] + padding)
-
-
-def stream_name(path: Path, taken: dict[str, str]) -> str:
-    """A file's stem, made unique."""
-    name, count = path.stem, 2
-    while name in taken:
-        name, count = f"{path.stem}-{count}", count + 1
-    return name

@@ -1,0 +1,220 @@
+"""A run beside its baseline: held-out loss and language tasks, in numbers and in words."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from partwise.capability.language import stream_losses
+from partwise.capability.language_eval import (
+    PairedDifference,
+    harness_scores,
+    local_task,
+    sequence_losses,
+)
+from partwise.errors import DataError, MissingExtraError
+from partwise.files import write_json
+from partwise.train.gpt import GPT
+from partwise.train.gpt_loop import GPTTrainer
+from partwise.train.gpt_run import is_gpt_run, open_gpt_run
+from partwise.train.hf import load_pretrained
+
+
+@dataclass(frozen=True)
+class TaskScore:
+    """Accuracy on one task.
+
+    Attributes:
+        run, baseline: accuracies.
+        difference: paired over the task's items.
+    """
+
+    run: float
+    baseline: float
+    difference: PairedDifference
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a run can do beside its baseline.
+
+    Attributes:
+        run, baseline: what was compared.
+        run_losses, baseline_losses: stream -> held-out loss in nats per token.
+        loss: paired difference of the held-out loss, over sequences.
+        run_tokens, baseline_tokens: tokens trained on; 0 for a model that was only loaded.
+        tasks: task -> its scores.
+    """
+
+    run: str
+    baseline: str
+    run_losses: dict[str, float]
+    baseline_losses: dict[str, float]
+    loss: PairedDifference
+    run_tokens: int
+    baseline_tokens: int
+    tasks: dict[str, TaskScore]
+
+    def sentences(self) -> list[str]:
+        """What was found and what the samples can exclude, in plain words."""
+        lines = [
+            f"{name}: {mean:.3f} nats per token, perplexity {math.exp(mean):.2f}, {tokens} tokens"
+            for name, mean, tokens in (
+                (self.run, _mean(self.run_losses), self.run_tokens),
+                (self.baseline, _mean(self.baseline_losses), self.baseline_tokens),
+            )
+        ]
+        lines.append(f"Held-out loss: {self.loss.sentence()}.")
+        for name, score in self.tasks.items():
+            lines.append(
+                f"{name}: {score.run:.1%} against {score.baseline:.1%}; accuracy "
+                f"{score.difference.sentence()}."
+            )
+        if self.run_tokens != self.baseline_tokens:
+            lines.append("The two were not trained on equally many tokens.")
+        return lines
+
+
+@dataclass(frozen=True)
+class _Side:
+    name: str
+    trainer: GPTTrainer
+    tokenizer: Any
+    tokens: int
+
+
+def evaluate(
+    run: Path,
+    baseline: str | None = None,
+    tasks: Sequence[str] = (),
+    sequences: int = 512,
+    limit: int | None = None,
+) -> Comparison:
+    """A run beside its baseline, on the same held-out sequences and task items.
+
+    Writes the figures to the run's `capability.json`.
+
+    Args:
+        run: a run's directory.
+        baseline: another run's, or a pretrained model's name or directory; a fine-tuned run's own
+            start when left out.
+        tasks: names of the lm-evaluation-harness, or local files (see `local_task`).
+        sequences: held-out sequences that the loss is compared over.
+        limit: items per task; all when left out.
+
+    Raises:
+        DataError: if the two read other texts, tokens or contexts, so that nothing compares; if
+            there is no baseline; if a task is unknown or cannot be fetched.
+        CheckpointError: if a checkpoint is damaged.
+        MissingExtraError: if tasks are given and lm-eval is not installed.
+    """
+    ours = _opened(run)
+    theirs = _baseline(run, baseline, ours)
+    _refuse_other_text(ours, theirs)
+    context = ours.trainer.recipe.context
+    our_losses, their_losses = (
+        sequence_losses(_model(side), side.trainer.corpus, context, sequences)
+        for side in (ours, theirs)
+    )
+    our_streams, their_streams = (
+        stream_losses(_model(side), side.trainer.corpus, context) for side in (ours, theirs)
+    )
+    found = Comparison(
+        ours.name,
+        theirs.name,
+        our_streams,
+        their_streams,
+        PairedDifference.of(our_losses, their_losses, "nats per token"),
+        ours.tokens,
+        theirs.tokens,
+        _task_scores(ours, theirs, tasks, limit),
+    )
+    write_json(run / "capability.json", asdict(found))
+    return found
+
+
+def _opened(path: Path) -> _Side:
+    trainer, tokenizer, _ = open_gpt_run(path)
+    recipe = trainer.recipe
+    return _Side(str(path), trainer, tokenizer, trainer.step * recipe.batch * recipe.context)
+
+
+def _baseline(run: Path, baseline: str | None, ours: _Side) -> _Side:
+    if baseline is not None and (is_gpt_run(Path(baseline)) or isinstance(ours.trainer.model, GPT)):
+        return _opened(Path(baseline))
+    start = baseline or open_gpt_run(run)[2]["model"]
+    if start is None:
+        raise DataError(f"{run} was trained from scratch; give a run to compare with (--baseline)")
+    model, tokenizer = load_pretrained(start)
+    trainer = GPTTrainer.of(model, ours.trainer.recipe, ours.trainer.corpus)
+    if len(model.get_input_embeddings().weight) < len(ours.trainer.corpus.vocabulary):
+        raise DataError(f"{start} has fewer tokens than {run}; nothing compares")
+    return _Side(start, trainer, tokenizer, 0)
+
+
+def _refuse_other_text(ours: _Side, theirs: _Side) -> None:
+    a, b = ours.trainer, theirs.trainer
+    same = [s.name for s in a.corpus.streams] == [s.name for s in b.corpus.streams] and all(
+        torch.equal(s.ids, t.ids) for s, t in zip(a.corpus.streams, b.corpus.streams, strict=True)
+    )
+    if not same or a.recipe.context != b.recipe.context:
+        raise DataError(
+            f"{ours.name} and {theirs.name} read other tokens or contexts; train both on the same "
+            "texts"
+        )
+
+
+def _task_scores(
+    ours: _Side, theirs: _Side, tasks: Sequence[str], limit: int | None
+) -> dict[str, TaskScore]:
+    if not tasks:
+        return {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        names = [local_task(folder, Path(t)) if Path(t).suffix else t for t in tasks]
+        both = [harness_scores(*_for_harness(s), names, folder, limit) for s in (ours, theirs)]
+    return {
+        task: TaskScore(
+            float(both[0][task].mean()),
+            float(both[1][task].mean()),
+            PairedDifference.of(both[0][task], both[1][task], "of 1"),
+        )
+        for task in both[0]
+    }
+
+
+def _for_harness(side: _Side) -> tuple[Any, Any]:
+    """What `harness_scores` takes: a transformers model and tokenizer, or a model of our own."""
+    model = _model(side)
+    if not isinstance(model, GPT):
+        return model, side.tokenizer
+    try:
+        from partwise.capability.harness_model import LogitsModel
+    except ImportError as error:
+        raise MissingExtraError(
+            "language tasks need lm-eval; pip install 'partwise[hf,eval]'"
+        ) from error
+    encode = _encoder(side.tokenizer, side.trainer.corpus.vocabulary)
+    return LogitsModel(model, encode, model.config.context), None
+
+
+def _encoder(tokenizer: Any, vocabulary: Sequence[str]) -> Callable[[str], list[int]]:
+    """Text -> token ids; characters that the training text did not have are left out."""
+    if tokenizer is not None:
+        return lambda text: list(tokenizer.encode(text).ids)
+    code: Mapping[str, int] = {character: i for i, character in enumerate(vocabulary)}
+    return lambda text: [code[c] for c in text if c in code]
+
+
+def _model(side: _Side) -> Any:
+    return side.trainer.model.eval()
+
+
+def _mean(losses: Mapping[str, float]) -> float:
+    return sum(losses.values()) / len(losses)

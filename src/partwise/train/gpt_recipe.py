@@ -1,0 +1,116 @@
+"""Everything that decides how a GPT is trained, as a frozen value that refuses unknown keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from partwise.errors import RecipeError
+from partwise.loss.shares import ShareSchedule
+
+
+@dataclass(frozen=True)
+class GPTRecipe:
+    """Everything that decides a run, the corpus aside.
+
+    Attributes:
+        context: tokens per sequence.
+        width, heads, layers: sizes of the network.
+        steps: optimiser steps.
+        batch: sequences per step.
+        lr: highest learning rate; a linear warm-up, then a cosine to a hundredth of it.
+        warmup_frac: share of the steps that warm up.
+        weight_decay: AdamW's.
+        clip: largest gradient norm.
+        l1: strength of the sparsity pressure (see `l1_penalty`).
+        seed: seed of the weights, the batches and the masked steps.
+        shares: the penalty; with strength and mask share 0 this trains the plain twin.
+
+    Raises:
+        RecipeError: if a value is out of its range.
+    """
+
+    context: int = 32
+    width: int = 64
+    heads: int = 4
+    layers: int = 2
+    steps: int = 3000
+    batch: int = 32
+    lr: float = 3e-3
+    warmup_frac: float = 0.1
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    l1: float = 0.0
+    seed: int = 0
+    shares: ShareSchedule = field(default_factory=ShareSchedule)
+
+    def __post_init__(self) -> None:
+        for name in ("context", "width", "heads", "layers", "steps", "batch"):
+            if getattr(self, name) < 1:
+                raise RecipeError(f"{name} = {getattr(self, name)}, wanted at least 1")
+        for name in ("lr", "clip"):
+            if not getattr(self, name) > 0:
+                raise RecipeError(f"{name} = {getattr(self, name)}, wanted a number above 0")
+        if self.width % self.heads:
+            raise RecipeError(f"width = {self.width} cannot be shared by {self.heads} heads")
+        if not 0 <= self.shares.mask_share <= 1:
+            raise RecipeError(f"mask_share = {self.shares.mask_share}, wanted 0 to 1")
+
+
+def recipe_from_settings(settings: Iterable[str], start: GPTRecipe | None = None) -> GPTRecipe:
+    """A recipe with `name=value` settings; names of the penalty's schedule are known as well.
+
+    Args:
+        settings: such as `steps=500` or `mask_share=0.3`.
+        start: what the settings change; the default recipe when left out.
+
+    Raises:
+        RecipeError: for an unknown name, listing the known ones, or a value that does not fit.
+
+    >>> recipe_from_settings(["steps=500", "mask_share=0.3"]).shares.mask_share
+    0.3
+    """
+    recipe = GPTRecipe() if start is None else start
+    own, penalty = _values(recipe), _values(recipe.shares)
+    changes: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or name not in own | penalty:
+            known = ", ".join(sorted(own | penalty))
+            raise RecipeError(f"cannot set '{setting}'; write name=value with one of {known}")
+        changes[name] = _value(name, text, (own | penalty)[name])
+    shares = replace(recipe.shares, **{k: v for k, v in changes.items() if k in penalty})
+    return replace(recipe, **{k: v for k, v in changes.items() if k in own}, shares=shares)
+
+
+def recipe_from_json(values: Mapping[str, Any]) -> GPTRecipe:
+    """The recipe that `dataclasses.asdict` turned into JSON.
+
+    Raises:
+        RecipeError: for keys that no recipe has.
+    """
+    rest = dict(values)
+    try:
+        shares = dict(rest.pop("shares"))
+        shares["inflations"] = tuple(shares["inflations"])
+        return GPTRecipe(**rest, shares=ShareSchedule(**shares))
+    except (KeyError, TypeError) as error:
+        raise RecipeError(f"this is no recipe of this version ({error}); train anew") from error
+
+
+def _values(recipe: GPTRecipe | ShareSchedule) -> dict[str, Any]:
+    """Fields that a setting can change -> their values; a seed is the recipe's."""
+    plain = {each.name: getattr(recipe, each.name) for each in fields(recipe)}
+    if isinstance(recipe, ShareSchedule):
+        plain.pop("seed")
+    return {name: value for name, value in plain.items() if isinstance(value, int | float)}
+
+
+def _value(name: str, text: str, old: Any) -> Any:
+    kind = type(old)
+    try:
+        return kind(text)
+    except ValueError as error:
+        wanted = "a whole number" if kind is int else "a number"
+        raise RecipeError(f"{name} = {text}, wanted {wanted}") from error

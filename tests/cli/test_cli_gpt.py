@@ -1,0 +1,190 @@
+import json
+import re
+import string
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPT2Model,
+    GPTJConfig,
+    GPTJForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+from partwise.cli import main
+from partwise.tasks.streams import known_streams
+
+TINY = "context=8 width=16 layers=1 steps=6 batch=8 start=2 ramp=2 refresh_every=2 mask_after=1"
+SETTINGS = [word for setting in f"{TINY} probes=100".split() for word in ("--set", setting)]
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Texts, a GPT-2-shaped checkpoint, and checkpoints that cannot be used."""
+    folder = tmp_path_factory.mktemp("gpt")
+    corpus = known_streams(("letters", "digits"), "it was the best of times. " * 60)
+    for stream in corpus.streams:
+        text = "".join(corpus.vocabulary[i] for i in stream.ids[:1500])
+        (folder / f"{stream.name}.txt").write_text(text)
+    save_checkpoint(folder / "gpt2", GPT2LMHeadModel(gpt2_config(41)), tokenizer_of(41))
+    save_checkpoint(folder / "wrong-tokenizer", GPT2LMHeadModel(gpt2_config(30)), tokenizer_of(41))
+    gptj = GPTJConfig(vocab_size=41, n_positions=8, n_embd=16, n_head=2, n_layer=1, rotary_dim=4)
+    save_checkpoint(folder / "gptj", GPTJForCausalLM(gptj), tokenizer_of(41))
+    GPT2Model(gpt2_config(41)).save_pretrained(folder / "no-tokenizer")
+    (folder / "empty").mkdir()
+    return folder
+
+
+def gpt2_config(size):
+    return GPT2Config(
+        vocab_size=size, n_positions=8, n_embd=16, n_head=4, n_layer=1, bos_token_id=0,
+        eos_token_id=0, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0,
+    )  # fmt: skip
+
+
+def tokenizer_of(size):
+    words = [*string.ascii_lowercase, *"0123456789 +=;", "<unk>"]
+    core = Tokenizer(models.WordLevel({c: i for i, c in enumerate(words)}, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    assert core.get_vocab_size() == size
+    return PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>")
+
+
+def save_checkpoint(path, model, tokenizer):
+    torch.manual_seed(0)
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+
+
+def partwise(monkeypatch, capsys, *arguments):
+    """Exit code, standard output and standard error of a call in this process."""
+    monkeypatch.setattr("sys.argv", ["partwise", *map(str, arguments)])
+    with pytest.raises(SystemExit) as done:
+        main()
+    return done.value.code, *capsys.readouterr()
+
+
+def texts(folder):
+    return ("--text", folder / "letters.txt", "--text", folder / "digits.txt")
+
+
+@pytest.fixture
+def run(folder, monkeypatch, capsys):
+    """A small GPT's run, made once by the command itself."""
+    out = folder / "run"
+    if not out.exists():
+        code, said, error = partwise(
+            monkeypatch, capsys, "train", "--model", "gpt", *texts(folder), *SETTINGS, "--out", out
+        )
+        assert code == 0, error
+        assert re.search(r"6 steps, held-out loss letters \d\.\d{3}, digits \d\.\d{3}", flat(said))
+    return out
+
+
+def flat(text):
+    return " ".join(text.split())
+
+
+def test_a_gpt_is_trained_resumed_and_compared(folder, run, monkeypatch, capsys):
+    assert {path.name for path in (run / "model").iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "vocabulary.json",
+    }
+    assert partwise(monkeypatch, capsys, "train", "--resume", run)[0] == 0
+    plain = folder / "plain"
+    off = ("--set", "strength=0", "--set", "mask_share=0")
+    done = partwise(
+        monkeypatch, capsys, "train", *texts(folder), *SETTINGS, *off, "--out", plain, "--seed", 1
+    )
+    assert done[0] == 0, done[2]
+    items = [{"sentence_good": "the best", "sentence_bad": "eht tseb"}] * 3
+    (folder / "blimp.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
+    monkeypatch.setattr("warnings.showwarning", lambda *_, **__: None)
+    code, said, error = partwise(
+        monkeypatch, capsys, "eval", run, "--baseline", plain, "--task", folder / "blimp.jsonl"
+    )
+    assert code == 0, error
+    assert "Held-out loss: " in said
+    assert re.search(r"blimp_local: \d+\.0% against \d+\.0%; accuracy", flat(said))
+    assert json.loads((run / "capability.json").read_text())["tasks"]["blimp_local"]
+
+
+def test_a_pretrained_model_is_finetuned_and_compared_with_its_start(folder, monkeypatch, capsys):
+    out = folder / "finetuned"
+    settings = (*SETTINGS, "--set", "lr=0.01")
+    code, _, error = partwise(
+        monkeypatch, capsys, "finetune", "--model", folder / "gpt2", *texts(folder), *settings,
+        "--out", out,
+    )  # fmt: skip
+    assert code == 0, error
+    AutoModelForCausalLM.from_pretrained(out / "model")
+    code, said, error = partwise(monkeypatch, capsys, "eval", out)
+    assert code == 0, error
+    assert "Held-out loss: lower by" in flat(said)
+
+
+def bad_calls(folder, run):
+    """Arguments -> what the one line must name."""
+    (folder / "binary.txt").write_bytes(b"a\0b")
+    (folder / "latin.txt").write_bytes("café".encode("latin-1"))
+    (folder / "empty.txt").write_text("")
+    (folder / "short.txt").write_text("abc")
+    gpt = ("train", "--model", "gpt", *SETTINGS, "--out", folder / "new")
+    tune = ("finetune", *SETTINGS, "--out", folder / "new", *texts(folder), "--model")
+    return {
+        gpt: "no text given",
+        (*gpt, "--text", folder / "binary.txt"): "is a binary file",
+        (*gpt, "--text", folder / "latin.txt"): "is not UTF-8",
+        (*gpt, "--text", folder / "empty.txt"): "holds no text",
+        (*gpt, "--text", folder / "gone.txt"): "No such file",
+        (*gpt, "--text", folder / "short.txt"): "fewer than the 9 of one sequence",
+        (*gpt, "--text", "owner/set"): "without network pass a local txt",
+        (*gpt, *texts(folder), "--bpe", "10"): "at least 256 tokens",
+        (*gpt, *texts(folder), "--set", "step=1"): "cannot set 'step=1'",
+        (*gpt, *texts(folder), "--set", "width=15"): "cannot be shared by 4 heads",
+        (*gpt[:-1], run, *texts(folder)): "exists already",
+        (*gpt, "some-recipe"): "takes no recipe",
+        ("train", "--model", "gpt2"): "partwise finetune --model",
+        ("train", "digits-pair-plain", "--set", "steps=1"): "name its text with --text",
+        ("train", "--resume", run, "--set", "steps=1"): "give it alone",
+        (*tune, folder / "gptj"): "cannot read the architecture GPTJForCausalLM; readable are GPT,",
+        (*tune, folder / "wrong-tokenizer"): "the tokenizer that was saved with the checkpoint",
+        (*tune, folder / "no-tokenizer"): "tokenizer",
+        (*tune, folder / "empty"): "pass a local directory",
+        (*tune, "openai-community/gpt2"): "without network pass a local directory",
+        (*tune, folder / "gpt2", "--set", "context=9"): "longer than the model's context of 8",
+        ("eval", run): "give a run to compare with",
+        ("eval", run, "--baseline", folder / "gone"): "run the stage that writes it",
+        ("eval", folder / "empty"): "run the stage that writes it",
+        ("eval", run, "--baseline", run, "--task", folder / "trivia.jsonl"): "known files are",
+        ("eval", run, "--baseline", run, "--task", "no-such-task"): "cannot score no-such-task",
+    }
+
+
+@pytest.mark.filterwarnings("ignore")  # the libraries' own, on checkpoints without a head
+def test_bad_input_is_one_line_and_exit_code_2(folder, run, monkeypatch, capsys):
+    for arguments, words in bad_calls(folder, run).items():
+        code, said, error = partwise(monkeypatch, capsys, *arguments)
+        assert code == 2, (arguments, said, error)
+        assert words in error, (arguments, error)
+        assert error.count("partwise: ") == 1, error
+        assert "Traceback" not in error
+    assert not (folder / "new").exists()
+
+
+@pytest.mark.parametrize("command", ["finetune", "eval"])
+def test_help_of_gpt_commands_shows_an_example(command, monkeypatch, capsys):
+    code, said, _ = partwise(monkeypatch, capsys, command, "--help")
+    assert code == 0
+    assert "Example: partwise" in said
