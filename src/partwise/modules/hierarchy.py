@@ -16,6 +16,7 @@ from partwise.modules.splitting import (
     merge_order,
     merged,
     module_masses,
+    neighbours_of,
     newman_q,
     separations,
     settled,
@@ -144,9 +145,11 @@ def search_modules(
 ) -> Hierarchy:
     """`find_modules` without its significance test; `expand` as in `expanded`, for one tree."""
     best: tuple[float, NDArray[np.int64], CutTree, float] | None = None
+    neighbours = neighbours_of(graph)
     for seen, inflation in _views(graph, inflations, expand):
-        tree = cut_tree(seen.inflated(inflation))
-        pieces = settled(graph, split_along_tree(graph, tree, max_modules))
+        tree = cut_tree(weighty(seen.inflated(inflation)))
+        pieces = split_along_tree(graph, tree, max_modules)
+        pieces = settled(graph, pieces, neighbours=neighbours)
         q = newman_q(graph, pieces)
         if best is None or q > best[0]:
             best = q, pieces, tree, inflation
@@ -174,6 +177,26 @@ def expanded(graph: UnitGraph) -> UnitGraph:
     step = scale[:, None] * adjacency * scale
     walks = step @ step @ step
     return graph.with_capacities(walks[graph.sources, graph.targets])
+
+
+def weighty(graph: UnitGraph, least: float = 0.1) -> UnitGraph:
+    """`graph` without edges that weigh next to nothing at either end.
+
+    After inflation most edges are such; without them a cut tree takes half the time or less. No
+    unit loses more than `least` of its degree.
+
+    Args:
+        graph: inflated capacities.
+        least: edges stay that weigh at least this share of the mean edge at one of their ends.
+    """
+    edges_at = np.bincount(graph.sources, minlength=graph.n)
+    edges_at += np.bincount(graph.targets, minlength=graph.n)
+    mean = graph.degrees() / np.maximum(edges_at, 1)
+    keep = graph.capacities >= least * np.minimum(mean[graph.sources], mean[graph.targets])
+    if keep.all():
+        return graph
+    sources, targets = graph.sources[keep], graph.targets[keep]
+    return UnitGraph(graph.n, sources, targets, graph.capacities[keep], graph.groups)
 
 
 def _views(
@@ -248,10 +271,11 @@ def _null_q(
 ) -> float:
     """The highest Q of a shuffled network with this many modules (or fewer, if it has no more)."""
     shuffled = shuffled_graph(graph, np.random.default_rng(seed))
-    best = 0.0
+    best, neighbours = 0.0, neighbours_of(shuffled)
     for seen, inflation in _views(shuffled, inflations, expand=True):
-        tree = cut_tree(seen.inflated(inflation))
-        pieces = settled(shuffled, split_along_tree(shuffled, tree, max_modules))
+        tree = cut_tree(weighty(seen.inflated(inflation)))
+        pieces = split_along_tree(shuffled, tree, max_modules)
+        pieces = settled(shuffled, pieces, neighbours=neighbours)
         merges = merge_order(module_masses(shuffled, pieces))
         labels = merged(pieces, merges[: max(0, len(merges) + 1 - modules)])
         best = max(best, newman_q(shuffled, labels))

@@ -7,6 +7,7 @@ the capacities it was built on; `settled` then corrects single units by the true
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -76,20 +77,8 @@ def merge_order(mass: NDArray[np.float64]) -> list[tuple[int, int, float]]:
         k - 1 triples (a, b, cost in Q); a merger's result has id k, k + 1, ... as in scipy's
         linkage matrices. A negative cost is a gain.
     """
-    k = len(mass)
-    mass, ids, merges = mass.copy(), list(range(k)), []
-    while len(ids) > 1:
-        volume = mass.sum(1)
-        cost = 2 * (np.outer(volume, volume) - mass)
-        cost[np.tril_indices(len(ids))] = np.inf
-        a, b = np.unravel_index(int(cost.argmin()), cost.shape)
-        merges.append((ids[a], ids[b], float(cost[a, b])))
-        mass[a] += mass[b]
-        mass[:, a] += mass[:, b]
-        mass = np.delete(np.delete(mass, b, 0), b, 1)
-        ids[a] = k + len(merges) - 1
-        del ids[b]
-    return merges
+    pairs, costs = _merge_order(np.ascontiguousarray(mass, np.float64))
+    return [(a, b, cost) for (a, b), cost in zip(pairs.tolist(), costs.tolist(), strict=True)]
 
 
 def separations(
@@ -114,7 +103,11 @@ def separations(
 
 
 def settled(
-    graph: UnitGraph, labels: NDArray[np.int64], min_units: int = 3, rounds: int = 50
+    graph: UnitGraph,
+    labels: NDArray[np.int64],
+    min_units: int = 3,
+    rounds: int = 50,
+    neighbours: Neighbours | None = None,
 ) -> NDArray[np.int64]:
     """`labels` after unit moves and mergers that gain Q, until neither does.
 
@@ -127,8 +120,9 @@ def settled(
         labels: (n,) where to start.
         min_units: no move shrinks a module below this.
         rounds: at most this many sweeps between mergers.
+        neighbours: of `graph`, where they are known already.
     """
-    neighbours = _neighbours(graph)
+    neighbours = neighbours_of(graph) if neighbours is None else neighbours
     while True:
         labels = np.unique(labels, return_inverse=True)[1].astype(np.int64)
         _move_units(*neighbours, labels, int(labels.max()) + 1, min_units, rounds)
@@ -150,16 +144,72 @@ def merged(
     return np.unique(now, return_inverse=True)[1][labels].astype(np.int64)
 
 
-def _neighbours(
-    graph: UnitGraph,
-) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
-    """Adjacency by rows: starts (n + 1,), neighbours (2m,), capacities (2m,), degrees (n,)."""
-    ends = np.r_[graph.sources, graph.targets]
-    order = np.argsort(ends, kind="stable")
-    starts = np.r_[0, np.cumsum(np.bincount(ends, minlength=graph.n))].astype(np.int64)
-    others = np.r_[graph.targets, graph.sources][order]
-    capacities = np.r_[graph.capacities, graph.capacities][order].astype(np.float64)
-    return starts, others, capacities, graph.degrees()
+class Neighbours(NamedTuple):
+    """A graph's adjacency by rows.
+
+    Attributes:
+        starts: (n + 1,) first entry of every unit.
+        others: (2m,) the units at the other ends.
+        capacities: (2m,) of the edges to them.
+        degrees: (n,) weighted degree.
+    """
+
+    starts: NDArray[np.int64]
+    others: NDArray[np.int32]
+    capacities: NDArray[np.float64]
+    degrees: NDArray[np.float64]
+
+
+def neighbours_of(graph: UnitGraph) -> Neighbours:
+    """Adjacency of `graph` by rows."""
+    rows = _rows(graph.n, graph.sources, graph.targets, graph.capacities.astype(np.float64))
+    return Neighbours(*rows)
+
+
+@njit(cache=True, nogil=True)
+def _rows(n, sources, targets, capacities):
+    """Edges laid out at both of their ends, by counting."""
+    starts, degrees = np.zeros(n + 1, np.int64), np.zeros(n)
+    for e in range(len(sources)):
+        starts[sources[e] + 1] += 1
+        starts[targets[e] + 1] += 1
+        degrees[sources[e]] += capacities[e]
+        degrees[targets[e]] += capacities[e]
+    starts = np.cumsum(starts)
+    at = starts[:-1].copy()
+    others, values = np.empty(2 * len(sources), np.int32), np.empty(2 * len(sources))
+    for e in range(len(sources)):
+        u, v = sources[e], targets[e]
+        others[at[u]], values[at[u]] = v, capacities[e]
+        others[at[v]], values[at[v]] = u, capacities[e]
+        at[u] += 1
+        at[v] += 1
+    return starts, others, values, degrees
+
+
+@njit(cache=True, nogil=True)
+def _merge_order(mass):
+    """(k - 1, 2) ids and (k - 1,) costs of the mergers of `merge_order`."""
+    k = len(mass)
+    mass, ids, alive = mass.copy(), np.arange(k), np.arange(k)
+    pairs, costs = np.zeros((max(k - 1, 0), 2), np.int64), np.zeros(max(k - 1, 0))
+    volume = mass.sum(1)
+    for step in range(k - 1):
+        left, best, a, b = k - step, np.inf, 0, 1
+        for i in range(left):
+            u = alive[i]
+            for j in range(i + 1, left):
+                cost = 2 * (volume[u] * volume[alive[j]] - mass[u, alive[j]])
+                if cost < best:
+                    best, a, b = cost, i, j
+        u, v = alive[a], alive[b]
+        pairs[step, 0], pairs[step, 1], costs[step] = ids[u], ids[v], best
+        mass[u] += mass[v]
+        mass[:, u] += mass[:, v]
+        volume[u] += volume[v]
+        ids[u] = k + step
+        alive[b : left - 1] = alive[b + 1 : left].copy()
+    return pairs, costs
 
 
 @njit(cache=True)
