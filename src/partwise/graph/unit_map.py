@@ -6,6 +6,7 @@ turns into capacities, a penalty, or a mask, without tracing again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -173,24 +174,31 @@ class UnitMap:
             alive &= ~dead
 
     @torch.no_grad()
-    def graph(self, model: nn.Module, gauge: Tensor | None = None) -> UnitGraph:
+    def graph(
+        self, model: nn.Module, gauge: Tensor | None = None, most_edges: int | None = None
+    ) -> UnitGraph:
         """The model's weights as a unit graph with capacities |w|; weights of 0 give no edge.
 
         Args:
             model: the model this map was read from, in any later state.
             gauge: (n,) factor per unit; the balanced gauge of `gauge` when left out.
+            most_edges: networks with more weights are `sampled` to about this many edges.
 
         Raises:
             GraphError: if a weight is NaN or infinite, naming the tensor.
         """
         self._refuse_bad_weights(model)
         gauge = self.gauge(model) if gauge is None else gauge
-        edges = [
-            self._edges(block, gauged(matrix.double(), *block.pick(gauge)))
+        capacities = [
+            gauged(matrix.double(), *block.pick(gauge))
             for block, matrix in zip(self.blocks, self.magnitudes(model), strict=True)
         ]
-        sources, targets, capacities = (np.concatenate(part) for part in zip(*edges, strict=True))
-        return UnitGraph.from_edges(self.n, sources, targets, capacities, self.groups)
+        if most_edges is not None and sum(matrix.numel() for matrix in capacities) > most_edges:
+            capacities = sampled(capacities, most_edges)
+        pairs = zip(self.blocks, capacities, strict=True)
+        edges = [self._edges(block, matrix) for block, matrix in pairs]
+        sources, targets, values = (np.concatenate(part) for part in zip(*edges, strict=True))
+        return UnitGraph.from_edges(self.n, sources, targets, values, self.groups)
 
     def _edges(
         self, block: WeightBlock, matrix: Tensor
@@ -212,6 +220,41 @@ class UnitMap:
                     f"{block.parameter} holds {count} NaN or infinite weights; "
                     "a graph needs finite ones (go back to an earlier checkpoint)"
                 )
+
+
+def sampled(matrices: Sequence[Tensor], entries: int, seed: int = 0) -> list[Tensor]:
+    """Capacities with all but about `entries` of them set to 0, true in the mean.
+
+    With a threshold t, a capacity c < t stays with probability c / t and then counts t; larger
+    ones stay as they are. Every cut and every degree keeps its expectation (threshold sampling;
+    Duffield, Lund and Thorup, 2007).
+
+    Args:
+        matrices: non-negative, of any shapes.
+        entries: how many to keep in the mean.
+        seed: seed of the choice.
+    """
+    stride = max(1, sum(matrix.numel() for matrix in matrices) // 2**20)
+    some = torch.cat([matrix.flatten()[::stride] for matrix in matrices])
+    threshold = _sampling_threshold(some, entries / stride)
+    # Not torch's generator: weights initialised from the same seed are the same numbers.
+    rng = np.random.default_rng(seed)
+    return [_thinned(matrix, threshold, rng) for matrix in matrices]
+
+
+def _thinned(matrix: Tensor, threshold: float, rng: np.random.Generator) -> Tensor:
+    chance = torch.from_numpy(rng.random(matrix.shape, np.float32))
+    return torch.where(matrix > threshold * chance, matrix.clamp(min=threshold), 0)
+
+
+def _sampling_threshold(capacities: Tensor, entries: float) -> float:
+    """The t at which the probabilities min(1, c / t) add up to `entries`, by bisection."""
+    low, high = 0.0, float(capacities.sum()) / entries
+    for _ in range(40):
+        middle = (low + high) / 2
+        kept = float((capacities / middle).clamp(max=1).sum())
+        low, high = (middle, high) if kept > entries else (low, middle)
+    return high
 
 
 def gauged(matrix: Tensor, row_gauge: Tensor, column_gauge: Tensor) -> Tensor:
