@@ -19,6 +19,9 @@ from partwise.loss.masses import block_masses, entry_masses, interface_share
 from partwise.modules import module_masses, search_modules
 from partwise.modules.hierarchy import by_volume, splits_kept
 
+MOST_EDGES = 2**17
+"""Networks with more weights are sampled to about as many edges before modules are searched."""
+
 
 @dataclass(frozen=True)
 class CutTreeSchedule:
@@ -127,7 +130,7 @@ class CutTreePenalty:
     def refresh(self) -> None:
         """Finds the partition anew from the model's current weights."""
         self.gauge = self.units.gauge(self.model, start=self.gauge, rounds=20, tolerance=1e-6)
-        graph = self.units.graph(self.model, gauge=self.gauge)
+        graph = self.units.graph(self.model, self.gauge, MOST_EDGES)
         self.set_labels(torch.as_tensor(self.find(graph)))
 
     def _search(self, graph: UnitGraph) -> NDArray[np.int64]:
