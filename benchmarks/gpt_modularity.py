@@ -2,7 +2,8 @@
 
 Trains a plain twin and each method on known-answer streams with equal tokens, finds modules in the
 trained network from its weights alone, and scores them by capacity and by function. Rows go to
-the JSON file as they are made.
+the JSON file as they are made; the same command goes on where it was stopped. Each row also holds
+both partitions, the one found and the one trained with, so that strays can be named.
 
     python -m benchmarks.gpt_modularity --streams letters,digits --seeds 5 \
         --methods cut-tree,l1,blocks --json benchmarks/results/gpt_letters_digits.json
@@ -21,13 +22,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from partwise.capability.language import Apart, come_apart, found_modules
-from partwise.files import write_json
+from partwise.capability.language import (
+    Apart,
+    come_apart,
+    found_modules,
+    interface_by_matrix,
+)
+from partwise.files import read_json, write_json
+from partwise.graph import UnitMap
 from partwise.graph.activity import share_graph
 from partwise.loss.shares import ShareSchedule
 from partwise.tasks.streams import Corpus, known_streams, read_text
-from partwise.train.gpt_loop import GPTRecipe, GPTTrainer, train_gpt
+from partwise.train.gpt_loop import GPTTrainer, train_gpt
+from partwise.train.gpt_recipe import GPTRecipe, recipe_from_settings
 
 DATA = Path(os.environ.get("PARTWISE_DATA", "/work/shared/data"))
 OFF = ShareSchedule(strength=0.0, mask_share=0.0)
@@ -52,34 +61,66 @@ def trained(method: str, recipe: GPTRecipe, corpus: Corpus) -> tuple[GPTTrainer,
 def row_of(method: str, trainer: GPTTrainer, seconds: float, twin_loss: float) -> dict[str, Any]:
     """The figures of one trained network."""
     model, units, recipe = trainer.model, trainer.units, trainer.recipe
-    if not trainer.penalty.scales.seen:
-        with trainer.penalty.scales.watching(), torch.no_grad():
-            ids = trainer.corpus.batch("probe", 256, recipe.context, (recipe.seed,))
-            model(ids)
     weights = share_graph(model, units, None)
-    shares = share_graph(model, units, trainer.penalty.scales)
+    in_training = trainer.penalty.labels.numpy()
+    labels = found_modules(weights)
 
-    def scored(labels: np.ndarray, graph: Any) -> Apart:
-        return come_apart(model, units, labels, graph, trainer.corpus, recipe.context)
+    def scored(partition: NDArray[np.int64]) -> Apart:
+        return come_apart(model, units, partition, weights, trainer.corpus, recipe.context)
 
-    by_weights = scored(found_modules(weights), weights)
-    by_shares = scored(found_modules(shares), shares)
-    return {
+    found = scored(labels)
+    row = {
         "method": method,
         "seed": recipe.seed,
-        "token_purity": by_weights.token_purity,
-        "interface_frac": by_weights.interface_frac,
-        "loss": by_weights.loss,
-        "loss_gap_nats": by_weights.loss - twin_loss,
-        "causal_interface_nats": by_weights.causal_interface_nats,
-        "spill_frac": by_weights.worst_spill_frac,
-        "modules": by_weights.modules,
+        "modules": found.modules,
+        "token_purity": found.token_purity,
+        "interface_frac": found.interface_frac,
+        "loss": found.loss,
+        "loss_gap_nats": found.loss - twin_loss,
+        "causal_interface_nats": found.causal_interface_nats,
+        "spill_frac": found.worst_spill_frac,
         "seconds": seconds,
-        "by_weights": asdict(by_weights),
-        "by_shares": asdict(by_shares),
-        "trained_partition_interface": trainer.penalty.interface_frac(),
+    }
+    return row | {
+        "met": bars_met(row),
+        "found": asdict(found),
+        "interface_frac_by_matrix": interface_by_matrix(model, units, torch.from_numpy(labels)),
+        "found_labels": labels.tolist(),
+        "trained": asdict(scored(in_training)) if trainer.penalty.modules > 1 else None,
+        "trained_labels": in_training.tolist(),
+        "strays": strays(units, trainer.corpus, labels, in_training),
         "recipe": asdict(recipe),
     }
+
+
+def bars_met(row: dict[str, Any]) -> bool:
+    """Whether a network came apart into its two streams, at little cost."""
+    return bool(
+        row["modules"] == 2
+        and row["token_purity"] >= 0.95
+        and row["interface_frac"] <= 0.05
+        and row["loss_gap_nats"] <= 0.05
+        and row["causal_interface_nats"] <= 0.2
+        and row["spill_frac"] <= 0.1
+    )
+
+
+def strays(
+    units: UnitMap, corpus: Corpus, found: NDArray[np.int64], trained: NDArray[np.int64]
+) -> list[str]:
+    """Units that were found in another module than they were trained in.
+
+    Each module found stands for the one that most of its units were trained in.
+    """
+    home = [np.bincount(trained[found == k]).argmax() for k in range(int(found.max()) + 1)]
+    away = np.flatnonzero(np.array(home)[found] != trained)
+    names = []
+    for group in units.groups:
+        for unit in away[(away >= group.start) & (away < group.stop)]:
+            place = int(unit - group.start)
+            is_text = group.kind in ("token", "output")
+            names.append(f"{group.name} {corpus.vocabulary[place] if is_text else place}")
+    return names
 
 
 def machine() -> dict[str, str]:
@@ -106,33 +147,26 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     corpus = known_streams(tuple(args.streams.split(",")), read_text(args.english))
-    recipe = _recipe(args.set)
-    rows: list[dict[str, Any]] = []
+    recipe = recipe_from_settings(args.set)
+    rows = rows_so_far(args.json)
     for seed in range(args.first_seed, args.first_seed + args.seeds):
         seeded = replace(recipe, seed=seed, shares=replace(recipe.shares, seed=seed))
-        twin_loss = float("nan")
         for method in ("plain", *(m for m in args.methods.split(",") if m != "plain")):
+            if any((row["method"], row["seed"]) == (method, seed) for row in rows):
+                continue
+            twins = [row for row in rows if (row["method"], row["seed"]) == ("plain", seed)]
             trainer, seconds = trained(method, seeded, corpus)
-            row = row_of(method, trainer, seconds, twin_loss)
+            row = row_of(method, trainer, seconds, twins[0]["loss"] if twins else float("nan"))
             if method == "plain":
-                twin_loss = row["loss"]
                 row["loss_gap_nats"] = 0.0
             rows.append(row)
-            print({k: v for k, v in row.items() if k not in ("recipe",)}, flush=True)
+            print({k: v for k, v in row.items() if not isinstance(v, dict | list)}, flush=True)
             write_json(args.json, {"machine": machine(), "streams": args.streams, "rows": rows})
 
 
-def _recipe(settings: list[str]) -> GPTRecipe:
-    """The default recipe with `field=value` settings; schedule fields are looked up as well."""
-    recipe = GPTRecipe()
-    for setting in settings:
-        name, _, value = setting.partition("=")
-        number = float(value) if "." in value or "e" in value else int(value)
-        if hasattr(recipe, name):
-            recipe = replace(recipe, **{name: number})
-        else:
-            recipe = replace(recipe, shares=replace(recipe.shares, **{name: number}))
-    return recipe
+def rows_so_far(path: Path) -> list[dict[str, Any]]:
+    """The rows that an earlier, interrupted call has made."""
+    return list(read_json(path)["rows"]) if path.exists() else []
 
 
 if __name__ == "__main__":

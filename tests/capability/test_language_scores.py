@@ -4,6 +4,7 @@ import torch
 
 from partwise.capability.language import (
     come_apart,
+    interface_by_matrix,
     refined,
     stream_losses,
     without_interface,
@@ -48,11 +49,16 @@ def test_a_network_of_two_halves_scores_as_such(apart, corpus):
     assert (score.modules, score.token_purity, score.interface_frac) == (2, 1.0, 0.0)
     assert score.causal_interface_nats == 0
     assert score.worst_spill_frac < 0.1
+    by_matrix = interface_by_matrix(model, units, torch.from_numpy(labels))
+    assert set(by_matrix.values()) == {0.0}
     swapped = labels.copy()
     swapped[:10] = 1 - swapped[:10]  # ten tokens on the wrong side
     worse = come_apart(model, units, swapped, graph, corpus, 8, rounds=4)
     assert worse.token_purity < 1
     assert worse.interface_frac > 0
+    by_matrix = interface_by_matrix(model, units, torch.from_numpy(swapped))
+    assert by_matrix["tokens.weight"] > 0.1
+    assert by_matrix["blocks.0.up.weight"] == 0
     assert worse.cut_losses != worse.losses
 
 

@@ -85,6 +85,20 @@ def test_shares_do_not_see_the_size_of_a_units_input(model):
     torch.testing.assert_close(share_masses(model, units, labels, None).detach(), before)
 
 
+def test_every_row_of_every_matrix_counts_one(model):
+    units = transformer_map(model)
+    masses = share_masses(model, units, random_labels(units), None).detach()
+    rows = sum(len(block.receivers) for block in units.blocks)
+    assert float(masses.sum()) == pytest.approx(rows, rel=1e-5)
+    graph = share_graph(model, units, None)
+    assert graph.capacities.sum() == pytest.approx(rows, rel=1e-5)
+    with torch.no_grad():
+        model.tokens.weight *= 1e-3  # small embeddings are no smaller part of the whole
+    torch.testing.assert_close(
+        share_masses(model, units, random_labels(units), None).detach(), masses
+    )
+
+
 def test_masks_cut_exactly_the_interface(model):
     units = transformer_map(model)
     labels = random_labels(units, 2)
@@ -123,6 +137,17 @@ def test_schedule_and_resume(model):
     assert torch.equal(other(), penalty())
     with pytest.raises(CheckpointError, match="state has 3 units"):
         other.load_state_dict({"labels": torch.zeros(3)})
+
+
+def test_steps_at_the_end_are_all_masked(model):
+    penalty = penalty_of(model, mask_share=1e-9, mask_after=1, isolate_after=3)
+    ids = two_alphabets(9, 8)
+    whole = []
+    for _ in range(7):
+        out = penalty.run(ids)
+        whole.append(torch.equal(out, model(ids)))
+        penalty()
+    assert whole == [True] * 5 + [False] * 2  # start 2, so isolated from step 5 on
 
 
 def test_switched_off_it_leaves_the_model_alone(model):

@@ -178,6 +178,24 @@ def refined(graph: UnitGraph, labels: NDArray[np.int64], rounds: int = 20) -> ND
     return labels if newman_q(graph, labels) >= newman_q(graph, begun) else begun
 
 
+@torch.no_grad()
+def interface_by_matrix(model: nn.Module, units: UnitMap, labels: Tensor) -> dict[str, float]:
+    """Share of each weight matrix that joins two modules, by the matrix's name.
+
+    Every row counts 1, as in `share_graph`. A tied embedding has an entry as a table and one as
+    the last layer.
+    """
+    found = {}
+    for block in units.blocks:
+        matrix = units.magnitude(model, block)
+        matrix = matrix.T if block.transposed else matrix  # receivers x senders
+        share = matrix / matrix.sum(1, keepdim=True).clamp_min(1e-30)
+        crosses = labels[block.receivers][:, None] != labels[block.senders]
+        name = f"{block.parameter} as {block.applied_by}" if block.applied_by else block.parameter
+        found[name] = float((share * crosses).sum() / share.sum())
+    return found
+
+
 def come_apart(
     model: nn.Module,
     units: UnitMap,

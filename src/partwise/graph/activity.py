@@ -50,7 +50,7 @@ def reading_inputs(
 class InputScales:
     """Running root mean square of what each weight tensor reads, per input.
 
-    For an embedding table it is the root of each token's frequency.
+    Tokens of an embedding table count alike, however rare.
 
     Attributes:
         squares: per weight block (inputs,) running mean square.
@@ -74,17 +74,18 @@ class InputScales:
 
     @torch.no_grad()
     def _see(self, position: int, block: WeightBlock, x: Tensor) -> None:
-        if x.dtype.is_floating_point:
-            now = x.flatten(0, -2).float().square().mean(0)
-        else:
-            now = torch.bincount(x.flatten(), minlength=len(block.senders)).float() / x.numel()
+        if not x.dtype.is_floating_point:
+            return
+        now = x.flatten(0, -2).float().square().mean(0)
         old = self.squares[position].to(now)
         self.squares[position] = old * self.keep + now * (1 - self.keep) if self.seen else now
 
 
 @torch.no_grad()
 def share_graph(model: nn.Module, units: UnitMap, scales: InputScales | None) -> UnitGraph:
-    """Capacities that are shares of each unit's input; every unit's input sums to 1.
+    """Capacities that are shares of what a unit reads; every row of every matrix sums to 1.
+
+    So no matrix hides behind a larger one: embeddings count as much as what MLPs write.
 
     Args:
         model: the network.
@@ -93,8 +94,7 @@ def share_graph(model: nn.Module, units: UnitMap, scales: InputScales | None) ->
             alone decide (gains of normalisations folded in).
     """
     parameters = dict(model.named_parameters())
-    total = torch.zeros(units.n, dtype=torch.float64)
-    parts = []
+    keys, shares = [], []
     for i, block in enumerate(units.blocks):
         if scales is None:
             matrix = units.magnitude(model, block).double()
@@ -103,11 +103,7 @@ def share_graph(model: nn.Module, units: UnitMap, scales: InputScales | None) ->
             matrix = parameters[block.parameter].detach().abs().double()
             matrix = matrix * (scale[:, None] if block.transposed else scale)
         matrix = matrix.T if block.transposed else matrix  # receivers x senders
-        total.index_add_(0, block.receivers, matrix.sum(1))
-        parts.append((block, matrix))
-    keys, shares = [], []
-    for block, matrix in parts:
-        share = matrix / total[block.receivers][:, None].clamp_min(1e-30)
+        share = matrix / matrix.sum(1, keepdim=True).clamp_min(1e-30)
         rows = block.receivers[:, None].expand(share.shape)
         columns = block.senders[None].expand(share.shape)
         keep = (share > 0) & (rows != columns)

@@ -48,6 +48,7 @@ class ShareSchedule:
             tokens to this power.
         mask_share: share of steps in which the network runs without its interface weights.
         mask_after: steps after `start` before masking begins.
+        isolate_after: steps after `start` from which every step is masked.
         probes: sequences that usage is measured over.
         watch_every: steps between measurements of input scales.
         seed: seed of the choice of masked steps.
@@ -65,6 +66,7 @@ class ShareSchedule:
     quota_power: float = 0.5
     mask_share: float = 0.6
     mask_after: int = 800
+    isolate_after: int = 1800
     probes: int = 768
     watch_every: int = 4
     seed: int = 0
@@ -108,24 +110,24 @@ def module_inputs(weight: Tensor, senders: Tensor, transposed: bool = False) -> 
 def share_masses(
     model: nn.Module, units: UnitMap, labels: Tensor, scales: InputScales | None
 ) -> Tensor:
-    """(k, k) share of the inputs of module a's units that module b provides, summed over units.
+    """(k, k) share of the inputs of module a's rows that module b provides, summed over rows.
 
+    Every row of every weight matrix counts 1, so that no matrix hides behind a larger one.
     Differentiable in the weights: one pass over each, no graph in sight.
     """
     k = int(labels.max()) + 1
     like = next(model.parameters())
     members = torch.nn.functional.one_hot(labels.to(like.device), k).float()
-    into = members.new_zeros(units.n, k)
+    masses = members.new_zeros(k, k)
     for i, block in enumerate(units.blocks):
         senders = members[block.senders]
         if scales is not None:
             senders = senders * scales[i].to(senders)[:, None]
         weight = model.get_parameter(block.parameter).float()
-        into = into.index_add(
-            0, block.receivers.to(like.device), module_inputs(weight, senders, block.transposed)
-        )
-    shares = into / into.sum(1, keepdim=True).clamp_min(1e-12)
-    return members.T @ shares
+        into = module_inputs(weight, senders, block.transposed)
+        shares = into / into.sum(1, keepdim=True).clamp_min(1e-12)
+        masses = masses + members[block.receivers].T @ shares
+    return masses
 
 
 class SharePenalty:
@@ -276,8 +278,11 @@ class SharePenalty:
 
     def _masks_this_step(self) -> bool:
         s = self.schedule
-        if self.modules == 1 or self.step < s.start + s.mask_after:
+        since = self.step - s.start
+        if self.modules == 1 or s.mask_share == 0 or since < s.mask_after:
             return False
+        if since >= s.isolate_after:
+            return True
         return bool(np.random.default_rng((s.seed, self.step)).random() < s.mask_share)
 
 
