@@ -118,8 +118,8 @@ def strays(
     for group in units.groups:
         for unit in away[(away >= group.start) & (away < group.stop)]:
             place = int(unit - group.start)
-            is_text = group.kind in ("token", "output")
-            names.append(f"{group.name} {corpus.vocabulary[place] if is_text else place}")
+            what = corpus.vocabulary[place] if group.kind == "token" else place
+            names.append(f"{group.name} {what}")
     return names
 
 

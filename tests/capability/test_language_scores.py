@@ -34,7 +34,7 @@ def apart(corpus):
     for group in units.groups:
         place = np.arange(len(group))
         by_half = (place >= len(group) / 2).astype(np.int64)
-        is_text = group.kind in ("token", "output")
+        is_text = group.kind == "token"
         labels[group.start : group.stop] = corpus.truth if is_text else by_half
     with torch.no_grad():
         for name, weight in without_interface(model, units, torch.from_numpy(labels)).items():

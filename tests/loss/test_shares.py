@@ -115,7 +115,6 @@ def test_a_refresh_finds_the_two_alphabets_in_an_untrained_network(model):
     assert penalty.modules == 2
     assert len(set(labels[:5])) == len(set(labels[5:10])) == 1
     assert labels[0] != labels[9]
-    assert (labels[-VOCABULARY:] == labels[:VOCABULARY]).all()  # outputs go with their tokens
     residual = labels[VOCABULARY : VOCABULARY + 16]
     assert 0 < residual.sum() < 16
 

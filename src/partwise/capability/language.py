@@ -220,7 +220,7 @@ def come_apart(
     known = np.flatnonzero(corpus.truth >= 0)
     places, truth = [], []
     for group in units.groups:
-        if group.kind in ("token", "output"):
+        if group.kind == "token":
             places.append(group.start + known)
             truth.append(corpus.truth[known])
     where, what = np.concatenate(places), np.concatenate(truth)

@@ -140,8 +140,7 @@ def unit_usage(model: nn.Module, units: UnitMap, sequences: Tensor) -> Usage:
     """How much each sending unit was used in each of (s, t) sequences of token ids.
 
     A token's usage is its frequency; a head's the mean norm of its output, a neuron's its mean
-    absolute activation. An output that has no units of its own input (untied) is used like its
-    token. Residual channels are used by all alike and stay 0.
+    absolute activation. Residual channels are used by all alike and stay 0.
     """
     usage = torch.zeros(units.n, len(sequences))
     residual = torch.zeros(units.n, dtype=torch.bool)
@@ -166,10 +165,6 @@ def unit_usage(model: nn.Module, units: UnitMap, sequences: Tensor) -> Usage:
     loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), targets, reduction="none")
     nats = torch.zeros(logits.shape[-1], dtype=torch.float64)
     nats.index_add_(0, targets.cpu(), loss.double().cpu())
-    kinds = {group.kind: group for group in units.groups}
-    if "output" in kinds and "token" in kinds and len(kinds["output"]) == len(kinds["token"]):
-        token, output = kinds["token"], kinds["output"]
-        usage[output.start : output.stop] = usage[token.start : token.stop]
     return Usage(usage.numpy(), nats.numpy())
 
 

@@ -1,8 +1,9 @@
 """Reading a transformer: which units its weight tensors join.
 
 Decoder-only language models are recognised by the name of their class, so nothing is imported
-that made them. Units are tokens, residual channels (one set for all layers), attention heads,
-MLP neurons and outputs. Softmax couples a head's channels, so a head is never split; query heads
+that made them. Units are tokens, residual channels (one set for all layers), attention heads and
+MLP neurons. A token is one unit where it is read and where it is predicted, whether or not the
+model ties their weights. Softmax couples a head's channels, so a head is never split; query heads
 that share their keys and values are one unit, since no weight stands between them.
 """
 
@@ -126,10 +127,9 @@ def is_transformer(model: nn.Module) -> bool:
 def transformer_map(model: nn.Module, vocabulary: Vocabulary = "each") -> UnitMap:
     """Reads which units a transformer has, and which of its weights join them.
 
-    Units in order: tokens, residual channels, then per block its heads and MLP neurons, and
-    outputs where they are not tied to the tokens. Position embeddings, biases and
-    normalisations carry no capacity; gains of normalisations are folded into what reads
-    through them.
+    Units in order: tokens, residual channels, then per block its heads and MLP neurons. Position
+    embeddings, biases and normalisations carry no capacity; gains of normalisations are folded
+    into what reads through them.
 
     Args:
         model: a model of one of the classes in `LAYOUTS`.
@@ -196,8 +196,9 @@ class _Reader:
             gains = (layout.norm,)
             self.blocks.append(WeightBlock(tied, tokens, residual[None], gains, applied_by=name))
             return
-        outputs = self._tokens("outputs", "output", self._width(name, residual))
-        self._matrix(name, residual, outputs, layout.norm)
+        if self._width(name, residual) != len(table):
+            raise self._unreadable(f"{name} has not one output for each of {len(table)} tokens")
+        self._matrix(name, residual, tokens, layout.norm)
 
     def _matrix(self, name: str, senders: Tensor, receivers: Tensor, *gains: str) -> None:
         layer = self._part(name)

@@ -360,7 +360,7 @@ def co_usage_labels(
     found = search_modules(
         together, schedule.min_gain, schedule.inflations, min_contrast=schedule.min_contrast
     ).labels
-    is_text = np.isin(kinds, ("token", "output"))
+    is_text = kinds == "token"
     text = is_text[own] & alive
     labels[own[text]] = np.unique(found[text], return_inverse=True)[1]
     k = int(labels.max()) + 1
