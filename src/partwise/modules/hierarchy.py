@@ -26,6 +26,7 @@ from partwise.modules.splitting import (
 INFLATIONS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 EXPANDED_INFLATION = 4.0
 MAX_EXPANDED = 2048  # units; expansion is dense
+SAME_Q = 1e-12
 
 
 @dataclass(frozen=True)
@@ -143,14 +144,23 @@ def search_modules(
     min_contrast: float = 0.4,
     expand: bool = True,
 ) -> Hierarchy:
-    """`find_modules` without its significance test; `expand` as in `expanded`, for one tree."""
+    """`find_modules` without its significance test.
+
+    Args:
+        graph, min_gain, inflations, max_modules, min_contrast: as in `find_modules`.
+        expand: build a tree on `expanded` capacities too, and every tree. Without it trees are
+            built from the strongest inflation down, until two lead to the same modules.
+    """
     best: tuple[float, NDArray[np.int64], CutTree, float] | None = None
     neighbours = neighbours_of(graph)
-    for seen, inflation in _views(graph, inflations, expand):
+    views = _views(graph, inflations, expand)
+    for seen, inflation in views if expand else views[::-1]:
         tree = cut_tree(weighty(seen.inflated(inflation)))
         pieces = split_along_tree(graph, tree, max_modules)
         pieces = settled(graph, pieces, neighbours=neighbours)
         q = newman_q(graph, pieces)
+        if not expand and best is not None and q > 0 and abs(q - best[0]) < SAME_Q:
+            break
         if best is None or q > best[0]:
             best = q, pieces, tree, inflation
     if best is None:
