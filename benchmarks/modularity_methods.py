@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from partwise.graph import UnitGraph, UnitMap, unit_map
-from partwise.loss import CutTreePenalty, l1_penalty, peers
+from partwise.loss import BudgetedPenalty, CutTreePenalty, l1_penalty, peers
 from partwise.loss.peer_weights import (
     keep_only,
     modular_start,
@@ -23,6 +23,7 @@ from partwise.loss.peer_weights import (
 from partwise.tasks import Split, Task, task_named
 from partwise.tasks.task import Batch
 from partwise.train import mlp
+from partwise.train.loop import held_out_probe
 
 L1_PER_WEIGHT = 3e-4
 """L1 pressure is this, times the number of weights, on the mean |w| of each tensor: the pressure
@@ -72,12 +73,16 @@ SWEEPS: dict[str, tuple[float, ...]] = {
     "modular-start": (0.6,),
     "top-k": (0.1, 0.2),
     "dropout-prune": (0.8, 0.9),
-    "leiden": (1.0,),
-    "true-blocks": (1.0,),
-    "ours": (1.0,),
+    "l1-released": (0.05,),
+    "leiden": (0.05,),
+    "true-blocks": (0.05,),
+    "ours-fixed": (1.0,),
+    "ours": (0.05,),
 }
-"""Strengths of each method: multiples of the default L1 pressure for l1 and bimt, weight of the
-penalty for those that reward modules, the share of weights kept or pruned, and cross factor."""
+"""Strengths of each method: the budget for ours, for its phases without splits (l1-released) and
+with others' partitions (leiden, true-blocks); multiples of the default L1 pressure for l1 and bimt;
+weight of the penalty for others that reward modules; the share of weights kept or pruned; and
+cross factor."""
 
 TOLD = {"true-blocks"}
 SCHEDULE = {"start": 2000, "ramp": 1000, "mask_after": 500}
@@ -280,13 +285,30 @@ def _dropout_prune(arm: Arm) -> Arm:
     return arm
 
 
-def _penalised(arm: Arm, find: Callable[[UnitGraph], Any] | None = None) -> Arm:
+def _penalised(arm: Arm, find: Callable[[UnitGraph], Any] | None = None, undo: bool = True) -> Arm:
+    """Our penalty at a budget, or with somebody else's partitions in it."""
+    penalty = BudgetedPenalty(
+        arm.model, held_out_probe(arm.task), units=arm.units, find=find,
+        steps=arm.setting.steps, budget=arm.strength, seed=arm.seed, undo=undo,
+    )  # fmt: skip
+    arm.run = penalty.run
+    arm.pressure = lambda step: penalty()
+    return arm
+
+
+def _fixed(arm: Arm) -> Arm:
+    """Our penalty without a budget: a fixed strength on a fixed schedule."""
     start = int(SCHEDULE["start"] * arm.setting.steps / 4000)
     fields = {**SCHEDULE, "start": start, "strength": arm.strength, "seed": arm.seed}
-    penalty = CutTreePenalty(arm.model, units=arm.units, find=find, **fields)
+    penalty = CutTreePenalty(arm.model, units=arm.units, **fields)
     arm.run = penalty.run
     arm.pressure = lambda step: arm.sparse() + penalty()
     return arm
+
+
+def _l1_released(arm: Arm) -> Arm:
+    """The phases and pressures of ours, and never a split."""
+    return _penalised(arm, lambda graph: np.zeros(graph.n, np.int64), undo=False)
 
 
 def _leiden(arm: Arm) -> Arm:
@@ -312,7 +334,9 @@ ARMS: dict[str, Callable[[Arm], Arm]] = {
     "modular-start": _modular_start,
     "top-k": _top_k,
     "dropout-prune": _dropout_prune,
+    "l1-released": _l1_released,
     "leiden": _leiden,
     "true-blocks": _true_blocks,
+    "ours-fixed": _fixed,
     "ours": _penalised,
 }

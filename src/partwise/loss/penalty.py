@@ -189,6 +189,12 @@ class CutTreePenalty:
             ]
         ).sum(0)
 
+    def capacity_scales(self) -> list[Tensor]:
+        """(r, c) per weight block: what |weight| is multiplied by to be a capacity."""
+        if not self._members:
+            self.set_labels(self.labels)
+        return [rows.sum(1)[:, None] * columns.sum(-1) for rows, columns in self._members]
+
     @torch.no_grad()
     def interface_frac(self) -> float:
         """Share of all capacity that joins two different modules of the partition in force."""

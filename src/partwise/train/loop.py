@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from partwise.capability import held_out
 from partwise.errors import TrainingError
 from partwise.graph import UnitMap, unit_map
-from partwise.loss import CutTreePenalty, l1_penalty
+from partwise.loss import BudgetedPenalty, CutTreePenalty, l1_penalty
 from partwise.tasks import Task, task_named
 from partwise.train.network import mlp
 from partwise.train.recipe import Recipe
+
+PROBE_SEED = 77
 
 
 @dataclass
@@ -28,7 +30,7 @@ class Trainer:
         model: the network.
         units: its unit map.
         optimizer: AdamW over all its parameters.
-        penalty: the cut-tree penalty; with strength 0 it stays silent.
+        penalty: the cut-tree penalty, fixed or within a budget; with neither it stays silent.
         step: steps done.
     """
 
@@ -37,7 +39,7 @@ class Trainer:
     model: nn.Sequential
     units: UnitMap
     optimizer: torch.optim.Optimizer
-    penalty: CutTreePenalty
+    penalty: CutTreePenalty | BudgetedPenalty
     step: int = 0
 
     @classmethod
@@ -50,7 +52,7 @@ class Trainer:
         optimizer = torch.optim.AdamW(
             model.parameters(), lr=training.lr, weight_decay=training.weight_decay
         )
-        penalty = CutTreePenalty(model, recipe.cut_tree.schedule(recipe.seed), units=units)
+        penalty = _penalty(recipe, task, model, units)
         return cls(recipe, task, model, units, optimizer, penalty)
 
     @property
@@ -108,6 +110,27 @@ class Trainer:
             state |= {f"optimizer/{i}/{name}": tensor for name, tensor in moments.items()}
         state |= {f"penalty/{name}": tensor for name, tensor in self.penalty.state_dict().items()}
         return state | {"step": torch.tensor(self.step)}
+
+
+def _penalty(
+    recipe: Recipe, task: Task, model: nn.Module, units: UnitMap
+) -> CutTreePenalty | BudgetedPenalty:
+    if not recipe.cut_tree.budget:
+        return CutTreePenalty(model, recipe.cut_tree.schedule(recipe.seed), units=units)
+    return BudgetedPenalty(
+        model,
+        held_out_probe(task),
+        units=units,
+        steps=recipe.training.steps,
+        budget=recipe.cut_tree.budget,
+        seed=recipe.seed,
+    )
+
+
+def held_out_probe(task: Task, size: int = 1000) -> Callable[[Callable[..., Tensor]], Tensor]:
+    """The task's loss on samples of `claims`, always the same ones, for a `BudgetedPenalty`."""
+    x, y = task.batch("claims", size, PROBE_SEED)
+    return lambda run: task.losses(run(x), y).mean(0).sum()
 
 
 def train(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from partwise.errors import RecipeError
 from partwise.loss import CutTreeSchedule
@@ -44,7 +44,12 @@ class TrainingRecipe(_Part):
 
 
 class CutTreeRecipe(_Part):
-    """Fields of `CutTreeSchedule`; a strength of 0 trains the plain twin."""
+    """Either a `budget`, or the fields of `CutTreeSchedule`; with neither, the plain twin.
+
+    Attributes:
+        budget: largest share of held-out loss that modules may cost (see `BudgetedPenalty`);
+            everything else, the sparsity pressure included, then adapts itself.
+    """
 
     strength: float = Field(0.0, ge=0)
     start: int = Field(1000, ge=0)
@@ -56,10 +61,11 @@ class CutTreeRecipe(_Part):
     keep_contrast: float = Field(0.45, ge=0, le=1)
     mask_share: float = Field(0.3, ge=0, le=1)
     mask_after: int = Field(500, ge=0)
+    budget: float = Field(0.0, ge=0)
 
     def schedule(self, seed: int) -> CutTreeSchedule:
         """The schedule these fields describe."""
-        return CutTreeSchedule(**self.model_dump(), seed=seed)
+        return CutTreeSchedule(**self.model_dump(exclude={"budget"}), seed=seed)
 
 
 class Recipe(_Part):
@@ -80,6 +86,12 @@ class Recipe(_Part):
     model: ModelRecipe = ModelRecipe()
     training: TrainingRecipe = TrainingRecipe()
     cut_tree: CutTreeRecipe = CutTreeRecipe()
+
+    @model_validator(mode="after")
+    def _budget_decides_alone(self) -> Self:
+        if self.cut_tree.budget and (self.l1 or self.cut_tree.strength):
+            raise ValueError("with cut_tree.budget, l1 and cut_tree.strength adapt; leave them 0")
+        return self
 
     @field_validator("task")
     @classmethod

@@ -1,0 +1,491 @@
+"""The cut-tree penalty within a capability budget: one number, and everything else adapts to it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from partwise.errors import CheckpointError
+from partwise.graph import UnitGraph, UnitMap
+from partwise.loss.masking import inside_modules, only, weighted_magnitude, wide
+from partwise.loss.penalty import CutTreePenalty
+from partwise.loss.refresh import RefreshClock, stands_still
+from partwise.loss.roles import readers, without_idle
+from partwise.loss.sparsity import l1_penalty, unused_l1
+from partwise.modules import Hierarchy, module_masses, search_modules
+from partwise.modules.hierarchy import by_volume, splits_kept
+from partwise.modules.splitting import merge_order, merged, separations
+
+Run = Callable[..., Tensor]
+HeldOut = Callable[[Run], Tensor | float]
+"""Held-out loss of a network, given the function that runs it."""
+
+
+@dataclass(frozen=True)
+class BudgetSchedule:
+    """What the budget is, and when each phase begins. The defaults are for every task.
+
+    Attributes:
+        steps: optimiser steps of the whole training.
+        budget: how much worse the held-out loss may be than the plain twin's, as a share.
+        reference: the plain twin's held-out loss, where it is known; else the lowest that the
+            plain phase reaches.
+        plain_frac: share of the steps that train without any pressure.
+        split_frac: share of the steps after which modules are looked for.
+        release_frac: share of the steps after which weights in use are freed of the pressure.
+        pressure: L1 on a single weight, in nats.
+        max_pressure: the pressure rises to at most this multiple while modules are looked for.
+        allowance: held-out loss that the pressure may lead to meanwhile, as a multiple of the
+            reference; the release gives it back.
+        strength: weight of the interface's share of all capacity, in nats.
+        mask_share: share of the steps without interfaces while modules are looked for; later all.
+        inflations: powers of the capacities that trees are built for.
+        min_gain: Q that a split must earn.
+        min_separation: least separation of the first split that is made (see `separations`).
+        min_contrast: least separation of later ones, as a share of the first one's then.
+        keep_contrast: the same for as many splits as are in force, as a share of the largest now.
+        undo: whether a network without modules goes back to its weights at the end of the plain
+            phase, and trains on without any pressure.
+        seed: seed of the choice of masked steps.
+    """
+
+    steps: int = 4000
+    budget: float = 0.05
+    reference: float | None = None
+    plain_frac: float = 0.25
+    split_frac: float = 0.5
+    release_frac: float = 0.75
+    pressure: float = 3e-4
+    max_pressure: float = 2.0
+    allowance: float = 2.0
+    strength: float = 2.0
+    mask_share: float = 0.5
+    inflations: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
+    min_gain: float = 0.01
+    min_separation: float = 0.45
+    min_contrast: float = 0.7
+    keep_contrast: float = 0.45
+    undo: bool = True
+    seed: int = 0
+
+    @property
+    def probe_every(self) -> int:
+        """Steps between measurements of the held-out loss."""
+        return max(1, self.steps // 40)
+
+    def first_step(self, phase: float) -> int:
+        """First step of the phase that begins after a share of the training."""
+        return math.ceil(phase * self.steps)
+
+
+TRIAL_PROBES = 4
+"""Probes before a split is judged; the reward for modules and the pressure ramp up meanwhile."""
+CHANCE_FLOOR = 0.05
+"""Losses below this share of the untrained network's are as good as none: 5% of them is noise."""
+UNSETTLED = 0.01
+"""Share of the untrained network's loss that interfaces may carry before the release."""
+GROWTH, BACK_OFF = 1.1, 0.7
+UNLIMITED = 1 << 30
+LEARNT = 0.95
+"""A network with more than this share of the untrained one's loss has nothing to take apart."""
+
+
+@dataclass
+class BudgetState:
+    """What has been measured and decided so far; losses are held-out ones.
+
+    Attributes:
+        step: steps done.
+        chance: loss of the untrained network.
+        reference: loss of the plain twin, known or estimated.
+        loss: the latest loss.
+        masked_loss: the latest loss without interfaces.
+        pressure: multiple of the L1 pressure.
+        before: loss just before the modules in force were made.
+        clear: separation of the clearest split at the first refresh that made one; 0 before.
+        made: step at which the number of modules last rose.
+        most: largest number of modules not yet refused.
+        excess: by how much `masked_loss` was beyond what is allowed; two probes ago; four ago.
+        refresh_due: see `RefreshClock`.
+        refresh_interval: see `RefreshClock`.
+    """
+
+    step: int = 0
+    chance: float = math.inf
+    reference: float = math.inf
+    loss: float = math.inf
+    masked_loss: float = math.inf
+    pressure: float = 1.0
+    before: float = 0.0
+    clear: float = 0.0
+    made: int = 0
+    most: int = UNLIMITED
+    excess: float = math.inf
+    excess_before: float = math.inf
+    excess_earlier: float = math.inf
+    refresh_due: int = 0
+    refresh_interval: int = 0
+
+
+class BudgetedPenalty:
+    """Sparsity and modules at the cost of at most a stated share of held-out loss.
+
+    1. *Plain.* The network learns its task; its lowest held-out loss is the reference.
+    2. *Press.* An L1 pressure rises for as long as the loss stays within the allowance.
+    3. *Split.* Every few steps a cut tree shows the modules; those that are clear are put in
+       force: Newman's Q is rewarded, and in half of the steps the network runs without its
+       interfaces. A trial later, splits that cannot be masked within the budget are undone for
+       good; where none is left, the weights go back to those of the plain phase.
+    4. *Release.* Weights in use are freed of the pressure, all steps run without interfaces, and
+       the partition stands. Should the loss be beyond the budget, the pressure on the rest falls.
+
+    Modules without inputs of their own must read others; what they read is never masked.
+
+        penalty = BudgetedPenalty(model, lambda run: criterion(run(x_val), y_val), steps=4000)
+        for x, y in batches:
+            loss = criterion(penalty.run(x), y) + penalty()
+            optimizer.zero_grad(); loss.backward(); optimizer.step()
+
+    The plain twin is not trained. Its loss is estimated by the plain phase, which a constant
+    learning rate leaves above the twin's final loss; pass `reference` where that matters.
+
+    Args:
+        model: any module that `unit_map` can read.
+        held_out: held-out loss of a network, given the function that runs it; always the same
+            samples.
+        schedule: the budget and the phases; the keyword arguments override single fields.
+        inputs: number of input features, where the first layer does not tell.
+        units: the model's unit map, where it was read already.
+        find: what finds the partition, (n,) labels of a graph, in place of the cut tree.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        held_out: HeldOut,
+        schedule: BudgetSchedule | None = None,
+        *,
+        inputs: int | None = None,
+        units: UnitMap | None = None,
+        find: Callable[[UnitGraph], NDArray[np.int64]] | None = None,
+        **changes: float | int | None,
+    ):
+        base = schedule if schedule is not None else BudgetSchedule()
+        self.schedule = BudgetSchedule(**{**vars(base), **changes})
+        self.model = model
+        self.held_out = held_out
+        self.find = find
+        self.partition = CutTreePenalty(model, inputs=inputs, units=units, strength=0.0)
+        self.units = self.partition.units
+        weights = dict(model.named_parameters())
+        self.weights = sum(weights[block.parameter].numel() for block in self.units.blocks)
+        known = self.schedule.reference
+        self.state = BudgetState(
+            reference=math.inf if known is None else known,
+            refresh_due=self.schedule.first_step(self.schedule.split_frac),
+        )
+        self.plain = torch.zeros(0)
+        self.free = torch.zeros(1, dtype=torch.bool)
+        self._kept: dict[str, Tensor] = {}
+        self._crossing: list[Tensor] = []
+
+    @property
+    def modules(self) -> int:
+        """Number of modules in the partition now in force."""
+        return self.partition.modules
+
+    @property
+    def labels(self) -> Tensor:
+        """(n,) module of each unit."""
+        return self.partition.labels
+
+    def interface_frac(self) -> float:
+        """Share of all capacity that joins two different modules of the partition in force."""
+        return self.partition.interface_frac()
+
+    @property
+    def releasing(self) -> bool:
+        """Whether the release has begun, or no module is left to be found."""
+        late = self.state.step >= self.schedule.first_step(self.schedule.release_frac)
+        return late or self.state.most == 1
+
+    def run(self, *inputs: Tensor) -> Tensor:
+        """The model's output; in a share of the steps without interfaces."""
+        return self._isolated(*inputs) if self._masks_this_step() else self.model(*inputs)
+
+    def __call__(self) -> Tensor:
+        """Sparsity pressure and reward for modules, a scalar; advances by one step."""
+        state, schedule = self.state, self.schedule
+        if state.step % schedule.probe_every == 0:
+            self._probe()
+        if state.step >= state.refresh_due and not self.releasing and self._has_learnt:
+            self.refresh()
+        self._keep_a_way_back()
+        pressed = self._pressed()
+        if self.modules > 1:
+            rise = (state.step - state.made + 1) / (TRIAL_PROBES * schedule.probe_every)
+            pressed = pressed + schedule.strength * min(1.0, rise) * self.interface()
+        state.step += 1
+        return pressed
+
+    def _pressed(self) -> Tensor:
+        state, schedule = self.state, self.schedule
+        since = state.step - schedule.first_step(schedule.plain_frac)
+        weight = state.pressure * schedule.pressure * self.weights
+        if since < 0 or state.most == 1:
+            return next(self.model.parameters()).new_zeros(())
+        if self.releasing:
+            return weight * unused_l1(self.model, self.units)
+        rise = min(1.0, since / (2 * schedule.probe_every))
+        return rise * weight * l1_penalty(self.model, self.units)
+
+    def interface(self) -> Tensor:
+        """Share of capacity that is masked, a scalar whose gradient is on these weights alone.
+
+        The total is that of the last refresh: so neither shrinking all weights nor growing
+        those inside small modules, as Newman's Q would have it, gains anything.
+        """
+        if not self._crossing:
+            self._crossing = self._crossing_scales()
+        return torch.stack(
+            [
+                weighted_magnitude(self.model.get_parameter(block.parameter), scale)
+                for block, scale in zip(self.units.blocks, self._crossing, strict=True)
+            ]
+        ).sum()
+
+    def _crossing_scales(self) -> list[Tensor]:
+        scales = self.partition.capacity_scales()
+        total = self.partition.masses().sum().detach()
+        kept = self._kept_entries()
+        return [
+            torch.where(kept[block.parameter], 0, wide(scale, kept[block.parameter]) / total)
+            for block, scale in zip(self.units.blocks, scales, strict=True)
+        ]
+
+    @property
+    def _has_learnt(self) -> bool:
+        return self.state.loss < LEARNT * self.state.chance
+
+    def tolerance(self, loss: float) -> float:
+        """How much loss the budget allows on top of a loss."""
+        return self.schedule.budget * max(loss, CHANCE_FLOOR * self.state.chance)
+
+    def _probe(self) -> None:
+        state, schedule = self.state, self.schedule
+        state.loss = self._loss_of(self.model)
+        if state.step == 0:
+            state.chance = state.loss
+        if state.step <= schedule.first_step(schedule.plain_frac):
+            if schedule.reference is None:
+                state.reference = min(state.reference, state.loss)
+            return
+        if self.releasing:
+            beyond = state.loss > state.reference + self.tolerance(state.reference)
+            state.pressure *= BACK_OFF if beyond else 1.0
+        else:
+            beyond = state.loss > self._allowed()
+            state.pressure *= BACK_OFF if beyond else GROWTH
+            state.pressure = min(state.pressure, schedule.max_pressure)
+        if self.modules > 1:
+            self._judge()
+
+    def _allowed(self) -> float:
+        floor = CHANCE_FLOOR * self.state.chance
+        return self.schedule.allowance * max(self.state.reference, floor)
+
+    def _judge(self) -> None:
+        """Undoes splits that cost too much when masked, unless they get cheaper fast."""
+        state = self.state
+        state.masked_loss = self._loss_of(self._isolated)
+        state.excess_earlier, state.excess_before = state.excess_before, state.excess
+        state.excess = self._excess(state.masked_loss)
+        if state.step - state.made < TRIAL_PROBES * self.schedule.probe_every or state.excess <= 0:
+            return
+        if state.masked_loss > self._allowed() or state.excess > state.excess_earlier / 2:
+            self._refuse()
+
+    def _excess(self, masked_loss: float) -> float:
+        """Loss beyond what the network may have without the interfaces of its modules.
+
+        That is the loss before they were made; once weights are released, the loss now.
+        """
+        state = self.state
+        loss = state.loss if self.releasing else state.before
+        unsettled = 0.0 if self.releasing else UNSETTLED * state.chance
+        return masked_loss - loss - self.tolerance(loss) - unsettled
+
+    def _refuse(self) -> None:
+        """Falls back to the largest number of modules, among mergers, that the budget allows."""
+        graph, labels = self._graph(), self.labels.numpy()
+        merges = merge_order(module_masses(graph, labels))
+        for undone in range(1, len(merges)):
+            coarser = by_volume(graph, merged(labels, merges[:undone]))
+            if self._excess(self._masked_loss(graph, coarser)) <= 0:
+                self.state.most = self.modules - undone
+                return self._put_in_force(graph, coarser)
+        self._give_up()
+
+    def _keep_a_way_back(self) -> None:
+        state, schedule = self.state, self.schedule
+        if schedule.undo and state.step == schedule.first_step(schedule.plain_frac):
+            self.plain = parameters_to_vector(self.model.parameters()).detach().clone()
+        if state.step == schedule.first_step(schedule.release_frac) and self.modules == 1:
+            self._give_up()
+
+    @torch.no_grad()
+    def _give_up(self) -> None:
+        """One module for good: without any to gain, the network owes nothing to the pressure."""
+        if self.state.most == 1:
+            return
+        self.state.most = 1
+        self.partition.set_labels(torch.zeros_like(self.labels))
+        self.free = torch.zeros(1, dtype=torch.bool)
+        self._kept, self._crossing = {}, []
+        if len(self.plain):
+            vector_to_parameters(self.plain, self.model.parameters())
+
+    def _masked_loss(self, graph: UnitGraph, labels: NDArray[np.int64]) -> float:
+        """Held-out loss without the interfaces of a partition that is not in force."""
+        free = torch.as_tensor(readers(self.units, graph, labels))
+        kept = inside_modules(self.model, self.units, torch.as_tensor(labels), free=free)
+        return self._loss_of(partial(_run_only, self.model, kept))
+
+    def _graph(self) -> UnitGraph:
+        partition = self.partition
+        partition.gauge = self.units.gauge(
+            self.model, start=partition.gauge, rounds=20, tolerance=1e-6
+        )
+        return self.units.graph(self.model, gauge=partition.gauge)
+
+    def refresh(self) -> None:
+        """Finds the partition anew from the model's current weights."""
+        state, graph = self.state, self._graph()
+        before, modules = self.labels.numpy(), self.modules
+        found = without_idle(self.units, graph, self._found(graph))
+        self._put_in_force(graph, found)
+        if self.modules > modules:
+            state.made, state.before = state.step, max(state.before, state.loss)
+            state.excess = state.excess_before = state.excess_earlier = math.inf
+        clock = RefreshClock(self.schedule.probe_every, state.refresh_due, state.refresh_interval)
+        still = self.modules > 1 and stands_still(before, found, graph.degrees())
+        clock.refreshed(state.step, still)
+        state.refresh_due, state.refresh_interval = clock.due, clock.interval
+
+    def _found(self, graph: UnitGraph) -> NDArray[np.int64]:
+        """The partition that the graph shows, with no more modules than have not been refused."""
+        if self.find is not None:
+            labels = self.find(graph)
+            merges = merge_order(module_masses(graph, labels))
+            return by_volume(graph, merged(labels, merges[: len(merges) + 1 - self.state.most]))
+        schedule = self.schedule
+        nest = search_modules(
+            graph, min_gain=schedule.min_gain, inflations=schedule.inflations, expand=False
+        )
+        mass = module_masses(graph, nest.pieces)
+        held = 1 + splits_kept(mass, nest.merges, schedule.min_gain, schedule.keep_contrast)
+        modules = max(self._clear(mass, nest.merges), min(held, self.modules))
+        modules = self._with_readers(graph, nest, min(modules, self.state.most))
+        return by_volume(graph, nest.labels_at(modules))
+
+    def _with_readers(self, graph: UnitGraph, nest: Hierarchy, modules: int) -> int:
+        """A finer level of the nest, where that makes masking cheaper.
+
+        It does if a new module has no inputs of its own and may therefore read on: a part that
+        needs several others, such as one that compares their answers, shows up like this.
+        """
+        if modules == 1:
+            return 1
+        schedule = self.schedule
+        bar = schedule.min_contrast * self.state.clear / 2
+        mass = module_masses(graph, nest.pieces)
+        apart = separations(mass, nest.merges)[::-1]
+        kept = splits_kept(mass, nest.merges, schedule.min_gain, 0.0)
+        finest = 1 + min(kept, int(np.cumprod(apart >= bar).sum()), self.state.most - 1)
+        best = self._masked_loss(graph, nest.labels_at(modules))
+        for level in range(modules + 1, min(finest, modules + 2) + 1):
+            loss = self._masked_loss(graph, nest.labels_at(level))
+            if loss < best - self.tolerance(best):
+                modules, best = level, loss
+        return modules
+
+    def _clear(self, mass: NDArray[np.float64], merges: tuple[tuple[int, int, float], ...]) -> int:
+        """How many modules are clear, judged by the first splits, which no reward had widened."""
+        state, schedule = self.state, self.schedule
+        apart = separations(mass, merges)[::-1]
+        contrast = 0.0 if state.clear else schedule.min_contrast
+        bar = schedule.min_contrast * state.clear if state.clear else schedule.min_separation
+        kept = splits_kept(mass, merges, schedule.min_gain, contrast)
+        clear = min(kept, int(np.cumprod(apart >= bar).sum()))
+        if clear and not state.clear:
+            state.clear = float(apart[:clear].max())
+        return 1 + clear
+
+    def _put_in_force(self, graph: UnitGraph, labels: NDArray[np.int64]) -> None:
+        self.free = torch.as_tensor(readers(self.units, graph, labels))
+        self.partition.set_labels(torch.as_tensor(labels))
+        self._kept, self._crossing = {}, []
+
+    def _kept_entries(self) -> dict[str, Tensor]:
+        if not self._kept:
+            self._kept = inside_modules(self.model, self.units, self.labels, free=self.free)
+        return self._kept
+
+    def _isolated(self, *inputs: Tensor) -> Tensor:
+        return _run_only(self.model, self._kept_entries(), *inputs)
+
+    def _masks_this_step(self) -> bool:
+        if self.modules == 1:
+            return False
+        if self.releasing:
+            return True
+        draw = np.random.default_rng((self.schedule.seed, self.state.step)).random()
+        return bool(draw < self.schedule.mask_share)
+
+    def _loss_of(self, run: Run) -> float:
+        training = self.model.training
+        self.model.eval()
+        with torch.no_grad():
+            loss = float(self.held_out(run))
+        self.model.train(training)
+        return loss
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a resumed run needs to go on bit for bit."""
+        return {
+            "numbers": torch.tensor(list(asdict(self.state).values()), dtype=torch.float64),
+            "labels": self.labels,
+            "gauge": self.partition.gauge,
+            "free": self.free,
+            "plain": self.plain,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Takes up the state of an earlier run.
+
+        Raises:
+            CheckpointError: if the state is of a network with another number of units.
+        """
+        if len(state["labels"]) != self.units.n:
+            raise CheckpointError(
+                f"the penalty's state has {len(state['labels'])} units, the model {self.units.n}"
+            )
+        values = zip(asdict(BudgetState()).items(), state["numbers"].tolist(), strict=True)
+        self.state = BudgetState(**{name: type(old)(value) for (name, old), value in values})
+        self.partition.gauge = state["gauge"]
+        self.partition.set_labels(state["labels"])
+        self.free, self.plain = state["free"], state["plain"]
+        self._kept, self._crossing = {}, []
+
+
+def _run_only(model: nn.Module, kept: dict[str, Tensor], *inputs: Tensor) -> Tensor:
+    output: Tensor = torch.func.functional_call(model, only(model, kept), inputs)
+    return output

@@ -1,0 +1,240 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from partwise.errors import CheckpointError
+from partwise.graph import UnitGraph, unit_map
+from partwise.loss import BudgetedPenalty, BudgetSchedule, l1_penalty
+from partwise.loss.masking import inside_modules, weighted_magnitude
+from partwise.loss.refresh import RefreshClock, stands_still
+from partwise.loss.roles import readers, without_idle
+from partwise.loss.sparsity import unused_l1
+
+HALVES = np.r_[np.arange(4) // 2, np.arange(8) // 4, np.arange(8) // 4, [0, 1]]
+
+
+def batch(seed, size=64):
+    """|a + b| and |c + d|: two answers, each from two inputs of its own."""
+    x = torch.randn(size, 4, generator=torch.Generator().manual_seed(seed))
+    return x, torch.stack([x[:, :2].sum(1), x[:, 2:].sum(1)], 1).abs()
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+
+
+def held_out(run):
+    x, y = batch(10**6, 512)
+    return (run(x) - y).square().mean(0).sum()
+
+
+def found(labels):
+    return lambda graph: np.asarray(labels)
+
+
+def trained(penalty, steps, first=0, optimizer=None):
+    model = penalty.model
+    optimizer = torch.optim.Adam(model.parameters(), 5e-3) if optimizer is None else optimizer
+    for step in range(first, first + steps):
+        x, y = batch(step)
+        loss = (penalty.run(x) - y).square().mean(0).sum() + penalty()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return optimizer
+
+
+def test_plain_phase_adds_nothing_and_finds_the_reference():
+    penalty = BudgetedPenalty(network(), held_out, steps=400)
+    for step in range(100):
+        x, _ = batch(step)
+        assert torch.equal(penalty.run(x), penalty.model(x))
+        assert penalty().item() == 0
+    assert penalty.state.chance == pytest.approx(held_out(penalty.model).item())
+    assert penalty.state.reference <= penalty.state.chance
+
+
+def test_a_known_reference_is_taken():
+    penalty = BudgetedPenalty(network(), held_out, steps=400, reference=0.25)
+    penalty()
+    assert penalty.state.reference == 0.25
+
+
+def test_right_modules_are_kept_and_end_idle():
+    penalty = BudgetedPenalty(network(), held_out, steps=1200)
+    trained(penalty, 1200)
+    inputs, outputs = penalty.labels[:4].tolist(), penalty.labels[-2:].tolist()
+    assert penalty.modules == 2
+    assert inputs == [outputs[0], outputs[0], outputs[1], outputs[1]]
+    assert penalty.interface_frac() < 0.02
+    whole = held_out(penalty.model).item()
+    assert whole < 0.1 * penalty.state.chance
+    assert held_out(penalty._isolated).item() == pytest.approx(whole, abs=0.02)
+
+
+def test_modules_that_cannot_be_masked_are_refused_for_good():
+    crossed = HALVES.copy()
+    crossed[:4] = [0, 1, 0, 1]  # each answer needs an input of the other module
+    penalty = BudgetedPenalty(network(), held_out, steps=1200, find=found(crossed))
+    trained(penalty, 1200)
+    assert penalty.modules == 1
+    assert penalty.state.most == 1
+    assert penalty._pressed().item() == 0
+
+
+def test_a_network_without_modules_goes_back_to_the_plain_phase():
+    penalty = BudgetedPenalty(network(), held_out, steps=400, min_separation=2.0)
+    optimizer = trained(penalty, 100)
+    plain = [parameter.detach().clone() for parameter in penalty.model.parameters()]
+    trained(penalty, 200, first=100, optimizer=optimizer)
+    penalty()
+    for before, after in zip(plain, penalty.model.parameters(), strict=True):
+        assert torch.equal(before, after)
+
+
+def test_nothing_is_taken_apart_before_anything_is_learnt():
+    penalty = BudgetedPenalty(network(), lambda run: 1.0, steps=100, find=found(HALVES))
+    trained(penalty, 100)
+    assert penalty.modules == 1
+
+
+def test_pressure_backs_off_when_the_loss_leaves_the_allowance():
+    losses = iter([1.0, *[0.5] * 10, *[0.6] * 5, *[2.0] * 5])
+    penalty = BudgetedPenalty(network(), lambda run: next(losses), steps=40, min_separation=2.0)
+    seen = []
+    for _ in range(21):
+        penalty()
+        seen.append(penalty.state.pressure)
+    assert seen[15] == pytest.approx(1.1**5)  # five probes within twice the reference of 0.5
+    assert seen[20] == pytest.approx(1.1**5 * 0.7**5)
+
+
+def test_released_pressure_falls_while_the_loss_is_beyond_the_budget():
+    penalty = BudgetedPenalty(network(), lambda run: 0.9, steps=40, reference=0.5)
+    penalty.state.step, penalty.state.chance = 30, 1.0
+    penalty()
+    assert penalty.state.pressure == pytest.approx(0.7)
+
+
+def test_tolerance_of_tiny_losses_is_a_share_of_chance():
+    penalty = BudgetedPenalty(network(), held_out, budget=0.1)
+    penalty.state.chance = 2.0
+    assert penalty.tolerance(0.5) == pytest.approx(0.05)
+    assert penalty.tolerance(1e-6) == pytest.approx(0.1 * 0.05 * 2.0)
+
+
+def test_resuming_goes_on_bit_for_bit():
+    def fresh():
+        return BudgetedPenalty(network(), held_out, steps=200, find=found(HALVES))
+
+    whole = fresh()
+    trained(whole, 200)
+    first = fresh()
+    optimizer = trained(first, 130)
+    second = fresh()
+    second.model.load_state_dict(first.model.state_dict())
+    again = torch.optim.Adam(second.model.parameters(), 5e-3)
+    again.load_state_dict(optimizer.state_dict())
+    second.load_state_dict(first.state_dict())
+    trained(second, 70, first=130, optimizer=again)
+    for a, b in zip(whole.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert second.state == whole.state
+    with pytest.raises(CheckpointError, match="units"):
+        second.load_state_dict({**first.state_dict(), "labels": torch.zeros(3, dtype=torch.long)})
+
+
+def test_only_the_interface_feels_the_reward():
+    penalty = BudgetedPenalty(network(), held_out)
+    graph = penalty.units.graph(penalty.model)
+    penalty._put_in_force(graph, HALVES)
+    penalty.interface().backward()
+    kept = inside_modules(penalty.model, penalty.units, torch.as_tensor(HALVES))
+    for name, keep in kept.items():
+        grad = penalty.model.get_parameter(name).grad
+        assert (grad[keep] == 0).all()
+        assert (grad[~keep] != 0).all()
+    assert penalty.interface().item() == pytest.approx(penalty.interface_frac(), rel=1e-5)
+
+
+def test_weighted_magnitude_has_an_exact_gradient():
+    torch.manual_seed(0)
+    weight = torch.randn(3, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    scale = torch.rand(3, 2, 1, 1, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda w: weighted_magnitude(w, scale), (weight,))
+
+
+def readers_graph():
+    """Inputs 0-3, hidden 4-9, outputs 10-12; output 12 and hidden 8, 9 read both others."""
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    units = unit_map(model)
+    edges = [(0, 4), (1, 5), (2, 6), (3, 7), (4, 10), (5, 10), (6, 11), (7, 11), (8, 12), (9, 12),
+             (4, 12), (6, 12)]  # fmt: skip
+    sources, targets = (list(ends) for ends in zip(*edges, strict=True))
+    graph = UnitGraph.from_edges(13, sources, targets, [1.0] * len(edges), units.groups)
+    return model, units, graph, np.array([0, 0, 1, 1, 0, 0, 1, 1, 2, 2, 0, 1, 2])
+
+
+def test_modules_without_inputs_are_readers_and_read_on():
+    model, units, graph, labels = readers_graph()
+    free = readers(units, graph, labels)
+    assert free.tolist() == [False, False, True]
+    keep = inside_modules(model, units, torch.as_tensor(labels), free=torch.as_tensor(free))
+    assert keep["2.weight"].tolist() == [
+        [True, True, False, False, False, False],
+        [False, False, True, True, False, False],
+        [True] * 6,
+    ]
+
+
+def test_modules_without_outputs_are_merged_unless_somebody_reads():
+    _, units, graph, labels = readers_graph()
+    assert without_idle(units, graph, labels).max() == 2
+    edges = [(0, 4), (1, 5), (2, 6), (3, 7), (4, 10), (6, 11), (5, 8), (8, 12), (9, 12)]
+    sources, targets = (list(ends) for ends in zip(*edges, strict=True))
+    alone = UnitGraph.from_edges(13, sources, targets, [1.0] * len(edges), units.groups)
+    idle = np.array([0, 1, 0, 2, 0, 1, 0, 2, 1, 1, 0, 0, 1])  # 3 and 7 reach no output
+    merged = without_idle(units, alone, idle)
+    assert merged.max() == 1
+    assert merged[0] == merged[2] != merged[1]
+
+
+def test_unused_weights_feel_the_pressure_and_used_ones_do_not():
+    model = nn.Sequential(nn.Linear(2, 1, bias=False))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[1.0, 0.001]]))
+    unused_l1(model, unit_map(model)).backward()
+    used, unused = model[0].weight.grad[0].tolist()
+    # knee 0.1 x root mean square 0.7071 = 0.07071; shares 0.07071 / 1.07071 and / 0.07171
+    assert used == pytest.approx(0.06604 / 2, rel=1e-3)
+    assert unused == pytest.approx(0.98606 / 2, rel=1e-3)
+    model.zero_grad()
+    l1_penalty(model, unit_map(model)).backward()
+    assert model[0].weight.grad[0].tolist() == [0.5, 0.5]
+
+
+def test_refreshes_become_rarer_while_nothing_moves():
+    clock, steps = RefreshClock(every=100, due=0), []
+    for still in (False, True, True, True, False, True):
+        steps.append(clock.due)
+        clock.refreshed(clock.due, still)
+    assert steps == [0, 100, 300, 700, 1500, 1600]
+
+
+def test_standing_still_is_a_matter_of_capacity_not_of_numbering():
+    degrees = np.array([1.0, 1.0, 1.0, 1.0, 0.0])
+    before = np.array([0, 0, 1, 1, 0])
+    assert stands_still(before, np.array([1, 1, 0, 0, 0]), degrees)
+    assert not stands_still(before, np.array([1, 0, 0, 0, 0]), degrees)
+    assert not stands_still(before, np.array([0, 0, 1, 2, 0]), degrees)
+
+
+def test_phases_scale_with_the_training():
+    schedule = BudgetSchedule(steps=2000)
+    assert schedule.probe_every == 50
+    assert [schedule.first_step(f) for f in (0.25, 0.5, 0.75)] == [500, 1000, 1500]
+    assert math.isinf(BudgetedPenalty(network(), held_out).state.reference)
