@@ -85,21 +85,27 @@ class _FusedQ(torch.autograd.Function):
     def forward(ctx: Any, modules: int, sides: tuple[Sides, ...], *weights: Tensor) -> Tensor:
         ctx.sides, ctx.is_compiled = sides, _is_compiled(weights[0])
         ctx.save_for_backward(*weights)
-        measure = _q_compiled if ctx.is_compiled else _q_by_tensors
-        q, ctx.table = measure(weights, sides, modules)
-        return q
+        if not ctx.is_compiled:
+            q, ctx.table = _q_by_tensors(weights, sides, modules)
+            return q
+        ctx.matrices = [_matrix(weight) for weight in weights]
+        value, ctx.table = _q_compiled(ctx.matrices, sides, modules)
+        return weights[0].new_tensor(value)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        table = ctx.table * (grads[0].item() if ctx.is_compiled else grads[0])
-        gradient = _gradient_compiled if ctx.is_compiled else _gradient_by_tensors
-        blocks = zip(ctx.saved_tensors, ctx.sides, ctx.needs_input_grad[2:], strict=True)
-        return (
-            None,
-            None,
-            *(gradient(w, side, table) if needed else None for w, side, needed in blocks),
-        )
+        weights, matrices = ctx.saved_tensors, ctx.matrices if ctx.is_compiled else None
+        table = ctx.table * (grads[0] if matrices is None else grads[0].item())
+        slopes: list[Tensor | None] = []
+        for i, (weight, side) in enumerate(zip(weights, ctx.sides, strict=True)):
+            if not ctx.needs_input_grad[2 + i]:
+                slopes.append(None)
+            elif matrices is None:
+                slopes.append(_gradient_by_tensors(weight, side, table))
+            else:
+                slopes.append(_gradient_compiled(matrices[i], side, table).view(weight.shape))
+        return None, None, *slopes
 
 
 def _is_compiled(weight: Tensor) -> bool:
@@ -129,7 +135,7 @@ def _masses(weight: Tensor, sides: Sides, modules: int) -> Tensor:
     return torch.einsum("rk,re,rel->kl", rows, capacity, columns)
 
 
-def _gradient_by_tensors(weight: Tensor, sides: Sides, table: Any) -> Tensor:
+def _gradient_by_tensors(weight: Tensor, sides: Sides, table: Tensor) -> Tensor:
     rows, columns = _members(sides, len(table))
     slope = (rows @ table)[:, None] @ columns.mT
     return weight.sign() * slope.view(weight.shape)
@@ -145,28 +151,29 @@ def _members(sides: Sides, modules: int) -> tuple[Tensor, Tensor]:
 
 
 def _q_compiled(
-    weights: Sequence[Tensor], sides: Sequence[Sides], modules: int
-) -> tuple[Tensor, NDArray[np.float64]]:
+    matrices: Sequence[NDArray[np.floating]], sides: Sequence[Sides], modules: int
+) -> tuple[float, NDArray[np.float64]]:
     masses = np.zeros((modules, modules))
-    for weight, side in zip(weights, sides, strict=True):
+    for matrix, side in zip(matrices, sides, strict=True):
         add: Any = _add_masses if side.column.dim() == 1 else _add_entry_masses
-        add(_matrix(weight).numpy(), *side.arrays, masses)
-    q, table = _q_and_table(masses)
-    return weights[0].new_tensor(q), table
+        add(matrix, *side.arrays, masses)
+    return _q_and_table(masses)
 
 
-def _gradient_compiled(weight: Tensor, side: Sides, table: Any) -> Tensor:
-    matrix = _matrix(weight)
-    slope = torch.empty_like(matrix)
+def _gradient_compiled(
+    matrix: NDArray[np.floating], side: Sides, table: NDArray[np.float64]
+) -> Tensor:
+    """(r, e) derivative of Q by the entries of a matrix, for a table of derivatives by capacity."""
+    slope = np.empty_like(matrix)
     write: Any = _write_gradient if side.column.dim() == 1 else _write_entry_gradient
-    write(matrix.numpy(), *side.arrays, table, slope.numpy())
-    return slope if weight.dim() == 2 else slope.view(weight.shape)
+    write(matrix, *side.arrays, table, slope)
+    return torch.from_numpy(slope)
 
 
-def _matrix(weight: Tensor) -> Tensor:
-    matrix = weight.detach()
-    matrix = matrix if matrix.is_contiguous() else matrix.contiguous()
-    return matrix if matrix.dim() == 2 else matrix.flatten(1)
+def _matrix(weight: Tensor) -> NDArray[np.floating]:
+    """A weight's own numbers as an (r, e) array; a copy only where they are not in order."""
+    matrix = weight.detach().contiguous()
+    return (matrix if matrix.dim() == 2 else matrix.flatten(1)).numpy()
 
 
 @njit(cache=True, nogil=True)
