@@ -9,9 +9,10 @@ from partwise.loss.shares import (
     SharePenalty,
     ShareSchedule,
     by_quota,
+    graph_masses,
     interface_masks,
-    module_inputs,
     share_masses,
+    share_pull,
     shared_out,
 )
 from partwise.modules import newman_q
@@ -41,24 +42,6 @@ def random_labels(units, k=3):
     return torch.randint(0, k, (units.n,), generator=torch.Generator().manual_seed(0))
 
 
-def test_module_inputs_by_hand():
-    weight = torch.tensor([[1.0, -2.0, 3.0]], requires_grad=True)  # one receiver, three senders
-    senders = torch.tensor([[1.0, 0.0], [0.0, 10.0], [1.0, 0.0]])
-    into = module_inputs(weight, senders)
-    assert into.tolist() == [[4.0, 20.0]]  # 1 + 3 from module 0, 2 * 10 from module 1
-    (into * torch.tensor([[1.0, 5.0]])).sum().backward()
-    assert weight.grad.tolist() == [[1.0, -50.0, 1.0]]
-    assert torch.equal(module_inputs(weight.T.contiguous(), senders, True), into)
-
-
-@pytest.mark.parametrize("transposed", [False, True])
-def test_gradient_of_module_inputs(transposed):
-    torch.manual_seed(0)
-    weight = torch.randn(4, 4, dtype=torch.float64, requires_grad=True)
-    senders = torch.rand(4, 2, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda w: module_inputs(w, senders, transposed), [weight])
-
-
 def test_masses_agree_with_the_share_graph(model):
     units = transformer_map(model)
     scales = InputScales(model, units)
@@ -72,6 +55,22 @@ def test_masses_agree_with_the_share_graph(model):
     symmetric = (masses + masses.T) / (2 * masses.sum())
     q = symmetric.trace() - (symmetric.sum(1) ** 2).sum()
     assert float(q) == pytest.approx(newman_q(graph, labels.numpy()), abs=1e-5)
+
+
+def test_pull_agrees_with_the_share_graph(model):
+    units = transformer_map(model)
+    labels = random_labels(units).numpy() - 1  # some belong to none
+    expected = graph_masses(share_graph(model, units, None))(labels, 2)
+    np.testing.assert_allclose(share_pull(model, units, None, labels, 2), expected, rtol=1e-5)
+
+
+def test_a_tree_over_few_tokens_places_the_others(model):
+    few = penalty_of(model, tree_units=6)
+    few.refresh()
+    whole = penalty_of(model)
+    whole.refresh()
+    assert (few.labels[:VOCABULARY] == whole.labels[:VOCABULARY]).all()
+    assert few.modules == 2
 
 
 def test_shares_do_not_see_the_size_of_a_units_input(model):

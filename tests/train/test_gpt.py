@@ -53,6 +53,31 @@ def test_with_the_penalty_off_it_is_plain_training(corpus):
         assert torch.equal(a, b)
 
 
+def test_a_batch_in_parts_gives_the_same_network(corpus):
+    later = replace(TINY, shares=replace(SCHEDULE, start=8))  # the penalty's scales see one part
+    whole, parts = (GPTTrainer.new(replace(later, accumulate=n), corpus) for n in (1, 3))
+    for trainer in (whole, parts):
+        for _ in range(8):
+            trainer.advance()
+    for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+    losses = [sum(part.item() for part in trainer.losses()) for trainer in (whole, parts)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    tokens = len(corpus.vocabulary)
+    assert torch.equal(whole.penalty.labels[:tokens], parts.penalty.labels[:tokens])
+    assert parts.penalty.modules == 2
+
+
+def test_mixed_precision_learns_in_float32_weights(corpus):
+    trainer = GPTTrainer.new(replace(TINY, precision="bfloat16"), corpus)
+    losses = [trainer.advance() for _ in range(20)]
+    assert losses[4] < losses[0]
+    exact = GPTTrainer.new(TINY, corpus).advance()
+    assert losses[0] != exact
+    assert losses[0] == pytest.approx(exact, rel=1e-2)
+    assert all(p.dtype == torch.float32 for p in trainer.model.parameters())
+
+
 def test_a_nan_loss_stops_at_its_step(corpus):
     trainer = GPTTrainer.new(TINY, corpus)
     trainer.advance()
@@ -75,13 +100,15 @@ def test_recipes_refuse_what_they_do_not_know():
         "steps": "write name=value",
         "steps=few": "steps = few, wanted a whole number",
         "steps=0": "steps = 0, wanted at least 1",
-        "width=65": "cannot be shared by 4 heads",
+        "width=17": "cannot be shared by 4 heads",
         "mask_share=2": "wanted 0 to 1",
         "lr=nan": "lr = nan",
+        "accumulate=40": "wanted at most batch, 8",
+        "precision=int8": "wanted float32 or bfloat16",
         "shares=1": "cannot set",
     }
     for setting, words in bad.items():
         with pytest.raises(RecipeError, match=words):
-            recipe_from_settings([setting])
+            recipe_from_settings([setting], TINY)
     with pytest.raises(RecipeError, match="train anew"):
         recipe_from_json({"steps": 3})

@@ -126,7 +126,7 @@ def test_before_the_first_step_the_loss_is_the_untouched_models(texts, checkpoin
     labels = ids.clone()
     with torch.no_grad():
         expected = untouched(input_ids=ids, labels=labels).loss
-    assert trainer.loss().item() == pytest.approx(expected.item(), rel=1e-5)
+    assert next(trainer.losses()).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 class ModularTrainer(PenaltyMixin, HFTrainer):
@@ -228,10 +228,12 @@ def test_a_text_that_changed_is_refused_on_resume(tmp_path, texts):
 
 
 def test_a_nan_keeps_the_last_good_checkpoint(tmp_path, texts, monkeypatch):
-    loss = GPTTrainer.loss
-    monkeypatch.setattr(
-        GPTTrainer, "loss", lambda t: loss(t) * (float("nan") if t.step == 6 else 1)
-    )
+    losses = GPTTrainer.losses
+
+    def spoilt(trainer):
+        return (loss * (float("nan") if trainer.step == 6 else 1) for loss in losses(trainer))
+
+    monkeypatch.setattr(GPTTrainer, "losses", spoilt)
     words = f"nan at step 6; .* the checkpoint of step 4 is kept in {tmp_path / 'run'}"
     with pytest.raises(TrainingError, match=words):
         train_from_scratch(tmp_path / "run", texts, TINY, checkpoint_every=4)

@@ -136,27 +136,37 @@ class Usage(NamedTuple):
 
 
 @torch.no_grad()
-def unit_usage(model: nn.Module, units: UnitMap, sequences: Tensor) -> Usage:
+def unit_usage(
+    model: nn.Module, units: UnitMap, sequences: Tensor, piece: int | None = None
+) -> Usage:
     """How much each sending unit was used in each of (s, t) sequences of token ids.
 
     A token's usage is its frequency; a head's the mean norm of its output, a neuron's its mean
     absolute activation. Residual channels are used by all alike and stay 0.
+
+    Args:
+        model: the network.
+        units: its unit map.
+        sequences: (s, t) token ids.
+        piece: where it divides t, sequences count as t / piece samples of this many tokens.
     """
-    usage = torch.zeros(units.n, len(sequences))
+    length = sequences.shape[1]
+    span = piece if piece is not None and length % piece == 0 else length
+    usage = torch.zeros(units.n, sequences.numel() // span)
     residual = torch.zeros(units.n, dtype=torch.bool)
     for group in units.groups:
         residual[group.start : group.stop] = group.kind == "residual"
 
     def see(position: int, block: WeightBlock, x: Tensor) -> None:
         if not x.dtype.is_floating_point:
-            counts = torch.zeros(len(x), len(block.senders))
-            counts.scatter_add_(1, x.cpu(), torch.ones(x.shape))
-            usage.index_add_(0, block.senders, counts.T / x.shape[1])
+            counts = torch.zeros(usage.shape[1], len(block.senders))
+            counts.scatter_add_(1, x.cpu().view(-1, span), torch.ones(usage.shape[1], span))
+            usage.index_add_(0, block.senders, counts.T / span)
         elif not residual[block.senders[0]]:
             own, place = torch.unique(block.senders, return_inverse=True)
             squares = torch.zeros(*x.shape[:2], len(own), dtype=torch.float32)
             squares.index_add_(2, place, x.float().cpu().square())
-            usage[own] = squares.sqrt().mean(1).T
+            usage[own] = squares.sqrt().view(-1, span, len(own)).mean(1).T
 
     with reading_inputs(model, units, see):
         output = model(sequences)
@@ -177,14 +187,47 @@ def co_usage_graph(
         usage: (n, s) from `unit_usage`.
         min_correlation: with s sequences noise has a correlation of about 1/sqrt(s).
     """
-    centred = usage - usage.mean(1, keepdims=True)
-    spread = centred.std(1, keepdims=True)
-    live = (spread[:, 0] > 1e-9).astype(np.float32)[:, None]
-    unit = live * centred / np.maximum(spread, 1e-9)
+    unit = _standardised(usage)
     correlation = np.triu(unit @ unit.T / usage.shape[1], 1)
     u, v = np.nonzero(correlation > min_correlation)
     capacity = np.minimum(correlation[u, v].astype(np.float64), 1.0) ** 2
     return UnitGraph.from_edges(len(usage), u, v, capacity)
+
+
+def co_usage_pull(
+    usage: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    k: int,
+    min_correlation: float = MIN_CORRELATION,
+    chunk: int = 4096,
+) -> NDArray[np.float64]:
+    """(n, k) capacity of co-usage between each unit and the units of each module.
+
+    Each module's column sums to 1. A unit's capacity to itself counts too.
+
+    Args:
+        usage: (n, s) from `unit_usage`.
+        labels: (n,) modules; -1 belongs to none.
+        k: number of modules.
+        min_correlation: as `co_usage_graph`.
+        chunk: units that are compared at a time.
+    """
+    unit = _standardised(usage)
+    known = np.flatnonzero(labels >= 0)
+    members = np.eye(k)[labels[known]]
+    pull = np.zeros((len(usage), k))
+    for start in range(0, len(usage), chunk):
+        correlation = unit[start : start + chunk] @ unit[known].T / usage.shape[1]
+        capacity = np.where(correlation > min_correlation, correlation, 0.0) ** 2
+        pull[start : start + chunk] = capacity @ members
+    return pull / np.maximum(pull.sum(0), 1e-12)
+
+
+def _standardised(usage: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Each row shifted and scaled to mean 0 and deviation 1; rows that never change are 0."""
+    centred = usage - usage.mean(1, keepdims=True)
+    spread = centred.std(1, keepdims=True)
+    return np.where(spread > 1e-9, centred / np.maximum(spread, 1e-9), 0).astype(np.float32)
 
 
 def subgraph(graph: UnitGraph, units: NDArray[np.int64]) -> UnitGraph:

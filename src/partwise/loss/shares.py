@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,11 @@ from partwise.graph.activity import (
     InputScales,
     Usage,
     co_usage_graph,
-    share_graph,
+    co_usage_pull,
     unit_usage,
 )
 from partwise.loss.masses import interface_share, newman_q_of_masses
+from partwise.loss.share_inputs import Senders, module_inputs
 from partwise.modules import search_modules
 
 
@@ -49,7 +51,9 @@ class ShareSchedule:
         mask_share: share of steps in which the network runs without its interface weights.
         mask_after: steps after `start` before masking begins.
         isolate_after: steps after `start` from which every step is masked.
-        probes: sequences that usage is measured over.
+        probes: pieces of text that usage is measured over.
+        piece: tokens per piece; longer sequences are cut into such.
+        tree_units: units that the cut tree of co-usage is built over, at most.
         watch_every: steps between measurements of input scales.
         seed: seed of the choice of masked steps.
     """
@@ -68,43 +72,10 @@ class ShareSchedule:
     mask_after: int = 800
     isolate_after: int = 1800
     probes: int = 768
+    piece: int = 32
+    tree_units: int = 2048
     watch_every: int = 4
     seed: int = 0
-
-
-class _ModuleInputs(torch.autograd.Function):
-    """(receivers, k) |weight| summed over the senders of each module, in one pass.
-
-    The gradient of an entry is looked up by its receiver and its sender's module, so backward is
-    one pass as well and keeps nothing but the weights.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, senders: Tensor, transposed: bool) -> Tensor:
-        ctx.save_for_backward(weight, senders)
-        ctx.transposed = transposed
-        magnitude = weight.abs()
-        return (magnitude.T if transposed else magnitude) @ senders
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        weight, senders = ctx.saved_tensors
-        table = senders @ grads[0].T if ctx.transposed else grads[0] @ senders.T
-        return weight.sign() * table, None, None
-
-
-def module_inputs(weight: Tensor, senders: Tensor, transposed: bool = False) -> Tensor:
-    """Capacity that enters each receiver of a weight tensor from each module.
-
-    Args:
-        weight: (receivers, senders) tensor; (senders, receivers) if `transposed`.
-        senders: (senders, k) module of each sender times its scale; a constant.
-        transposed: which of the two the tensor is.
-
-    Returns:
-        (receivers, k).
-    """
-    return _ModuleInputs.apply(weight, senders, transposed)
 
 
 def share_masses(
@@ -116,18 +87,43 @@ def share_masses(
     Differentiable in the weights: one pass over each, no graph in sight.
     """
     k = int(labels.max()) + 1
-    like = next(model.parameters())
-    members = torch.nn.functional.one_hot(labels.to(like.device), k).float()
-    masses = members.new_zeros(k, k)
+    weights = [model.get_parameter(block.parameter) for block in units.blocks]
+    here = labels.to(weights[0].device)
+    senders = []
     for i, block in enumerate(units.blocks):
-        senders = members[block.senders]
+        ones = torch.ones(len(block.senders), device=here.device)
+        scale = ones if scales is None else scales[i].to(ones)
+        senders.append(Senders(here[block.senders], scale, block.transposed))
+    into = module_inputs(weights, senders, k)
+    shares = into / into.sum(1, keepdim=True).clamp_min(1e-12)
+    receivers = torch.cat([block.receivers for block in units.blocks])
+    return torch.nn.functional.one_hot(here[receivers], k).to(shares).T @ shares
+
+
+@torch.no_grad()
+def share_pull(
+    model: nn.Module,
+    units: UnitMap,
+    scales: InputScales | None,
+    labels: NDArray[np.int64],
+    k: int,
+) -> NDArray[np.float64]:
+    """(n, k) contribution shares between each unit and the units of each module.
+
+    What `graph_masses` gives on the share graph, without the graph: a few passes over the weights.
+    Units with label -1 belong to none.
+    """
+    members = torch.nn.functional.one_hot(torch.from_numpy(labels) + 1, k + 1)[:, 1:].float()
+    pull = torch.zeros(units.n, k)
+    for i, block in enumerate(units.blocks):
+        matrix = model.get_parameter(block.parameter).detach().abs().float().cpu()
+        matrix = matrix.T if block.transposed else matrix  # receivers x senders
         if scales is not None:
-            senders = senders * scales[i].to(senders)[:, None]
-        weight = model.get_parameter(block.parameter).float()
-        into = module_inputs(weight, senders, block.transposed)
-        shares = into / into.sum(1, keepdim=True).clamp_min(1e-12)
-        masses = masses + members[block.receivers].T @ shares
-    return masses
+            matrix = matrix * scales[i].cpu()
+        share = matrix / matrix.sum(1, keepdim=True).clamp_min(1e-12)
+        pull.index_add_(0, block.receivers, share @ members[block.senders])
+        pull.index_add_(0, block.senders, share.T @ members[block.receivers])
+    return pull.double().numpy()
 
 
 class SharePenalty:
@@ -167,7 +163,7 @@ class SharePenalty:
         self._prefix = "".join(f"{name}." for name in names if name)
         self.schedule = ShareSchedule() if schedule is None else schedule
         self.scales = InputScales(model, units)
-        self.step = 0
+        self.step, self._begun = 0, -1
         self.labels = torch.zeros(units.n, dtype=torch.long)
         self._masks: dict[str, Tensor] = {}
 
@@ -199,13 +195,16 @@ class SharePenalty:
     def run(self, *inputs: Any, **named: Any) -> Any:
         """The model's output; in a share of the steps with its interface weights masked.
 
-        Finds the partition anew first, when that is due.
+        Finds the partition anew first, when that is due. May be called several times in a step,
+        for the parts of a batch; only the first call measures and refreshes.
         """
         since = self.step - self.schedule.start
         in_time = self.active and 0 <= since <= self.schedule.freeze_after
-        if in_time and since % self.schedule.refresh_every == 0:
+        first = self.step != self._begun
+        self._begun = self.step
+        if first and in_time and since % self.schedule.refresh_every == 0:
             self.refresh()
-        with self._watching():
+        with self._watching(first):
             if not self._masks_this_step():
                 output = self.wrapped(*inputs, **named)
             else:
@@ -217,14 +216,19 @@ class SharePenalty:
         """Finds the partition anew from usage over the probe sequences."""
         labels = torch.zeros(self.units.n, dtype=torch.long)
         if _rank() == 0:
-            usage = unit_usage(self.model, self.units, self.probe(self.step))
-            graph = share_graph(self.model, self.units, self.scales)
-            labels = torch.from_numpy(co_usage_labels(self.units, usage, graph, self.schedule))
+            labels = torch.from_numpy(self._found())
         if _ranks() > 1:
             here = labels.to(next(self.model.parameters()).device)
             torch.distributed.broadcast(here, 0)
             labels = here.cpu()
         self.set_labels(labels)
+
+    def _found(self) -> NDArray[np.int64]:
+        device = next(self.model.parameters()).device.type
+        with torch.autocast(device, enabled=False):
+            usage = unit_usage(self.model, self.units, self.probe(self.step), self.schedule.piece)
+            pull = partial(share_pull, self.model, self.units, self.scales)
+            return co_usage_labels(self.units, usage, pull, self.schedule)
 
     def set_labels(self, labels: Tensor) -> None:
         """Puts a partition in force, (n,) long."""
@@ -265,8 +269,8 @@ class SharePenalty:
         self.set_labels(state["labels"])
 
     @contextlib.contextmanager
-    def _watching(self) -> Iterator[None]:
-        if not self.active or self.step % self.schedule.watch_every:
+    def _watching(self, first: bool) -> Iterator[None]:
+        if not first or not self.active or self.step % self.schedule.watch_every:
             yield
             return
         with self.scales.watching():
@@ -333,12 +337,13 @@ def graph_masses(graph: UnitGraph) -> Callable[[NDArray[np.int64], int], NDArray
 def co_usage_labels(
     units: UnitMap,
     usage: Usage,
-    graph: UnitGraph,
+    pull: Callable[[NDArray[np.int64], int], NDArray[np.float64]],
     schedule: ShareSchedule,
 ) -> NDArray[np.int64]:
     """(n,) modules: how many and which tokens by the cut tree of co-usage, the rest by quota.
 
-    The tree is built over tokens, heads and neurons. Where it shows more than one module, every
+    The tree is built over tokens, heads and neurons; in a large network over the tokens in most
+    use. Where it shows more than one module, other tokens go where they are used, and every
     layer's heads and neurons, and the residual channels, are shared out in proportion to what
     the modules' tokens are hard to predict: heads and neurons to the module they are used with,
     channels to the module they share most capacity with. Without quotas a module can end up
@@ -347,43 +352,56 @@ def co_usage_labels(
     Args:
         units: the unit map.
         usage: from `unit_usage`.
-        graph: the network's share graph.
+        pull: `(labels, k) -> (n, k)` capacity between each unit and each module.
         schedule: how the tree is cut, and the power of the quotas.
     """
     kinds = np.repeat([g.kind for g in units.groups], [len(g) for g in units.groups])
-    own = np.flatnonzero(kinds != "residual")
-    together = co_usage_graph(usage.units[own], schedule.min_correlation)
-    alive = together.degrees() > 0
-    labels = np.full(units.n, -1)
-    if not alive.any():
-        return np.zeros(units.n, np.int64)
-    found = search_modules(
-        together, schedule.min_gain, schedule.inflations, min_contrast=schedule.min_contrast
-    ).labels
-    is_text = kinds == "token"
-    text = is_text[own] & alive
-    labels[own[text]] = np.unique(found[text], return_inverse=True)[1]
+    labels = tree_labels(kinds, usage, schedule)
     k = int(labels.max()) + 1
     if k < 2:
         return np.zeros(units.n, np.int64)
+    used_with = co_usage_pull(usage.units, labels, k, schedule.min_correlation)
+    rest = (kinds == "token") & (labels < 0) & (used_with.sum(1) > 0)
+    labels[rest] = used_with[rest].argmax(1)
+    need = np.full(k, 1e-9)
     first = next(g for g in units.groups if g.kind == "token")
     tokens = labels[first.start : first.stop]
-    need = np.full(k, 1e-9)
     np.add.at(need, tokens[tokens >= 0], usage.nats[tokens >= 0])
     need **= schedule.quota_power
-    used_with = np.zeros((units.n, k))
-    used_with[own] = graph_masses(together)(labels[own], k)
-    used_with /= np.maximum(used_with[own].sum(0), 1e-12)
     for group in units.groups:
         if group.kind in ("head", "neuron"):
             place = slice(group.start, group.stop)
             labels[place] = by_quota(used_with[place], shared_out(need, len(group)))
-    pull = graph_masses(graph)(labels, k)
     residual = np.flatnonzero(kinds == "residual")
-    channels = pull[residual] / np.maximum(pull[residual].sum(0), 1e-12)
+    channels = pull(labels, k)[residual]
+    channels /= np.maximum(channels.sum(0), 1e-12)
     labels[residual] = by_quota(channels, shared_out(need, len(residual)))
     loners = np.flatnonzero(labels < 0)
-    labels[loners] = graph_masses(graph)(labels, k)[loners].argmax(1)
+    if len(loners):
+        labels[loners] = pull(labels, k)[loners].argmax(1)
+    return labels
+
+
+def tree_labels(
+    kinds: NDArray[np.str_], usage: Usage, schedule: ShareSchedule
+) -> NDArray[np.int64]:
+    """(n,) modules of the tokens that the cut tree of co-usage is built over; -1 elsewhere."""
+    labels = np.full(len(kinds), -1)
+    own = np.flatnonzero(kinds != "residual")
+    if len(own) > schedule.tree_units:
+        tokens = np.flatnonzero(kinds == "token")
+        most_used = np.argsort(-usage.units[tokens].sum(1), kind="stable")
+        own = np.sort(tokens[most_used[: schedule.tree_units]])
+    together = co_usage_graph(usage.units[own], schedule.min_correlation)
+    alive = together.degrees() > 0
+    if not alive.any():
+        return labels
+    found = search_modules(
+        together, schedule.min_gain, schedule.inflations, min_contrast=schedule.min_contrast
+    ).labels
+    text = (kinds[own] == "token") & alive
+    if text.any():
+        labels[own[text]] = np.unique(found[text], return_inverse=True)[1]
     return labels
 
 

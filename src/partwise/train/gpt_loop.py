@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +62,8 @@ class GPTTrainer:
         )
 
         def probe(step: int) -> Tensor:
-            size = recipe.shares.probes
+            pieces = max(1.0, recipe.context / recipe.shares.piece)
+            size = math.ceil(recipe.shares.probes / pieces)
             return corpus.batch("probe", size, recipe.context, (recipe.seed, step))
 
         penalty = SharePenalty(model, units, probe, recipe.shares)
@@ -76,13 +79,26 @@ class GPTTrainer:
         into = (self.step - warm) / max(1.0, recipe.steps - warm)
         return recipe.lr * (0.01 + 0.99 * (1 + math.cos(math.pi * into)) / 2)
 
-    def loss(self) -> Tensor:
-        """Next-token loss + sparsity + share penalty on this step's batch."""
+    def losses(self) -> Iterator[Tensor]:
+        """Next-token loss of this step's batch, part by part; last of all, the pressures.
+
+        Their sum is next-token loss + sparsity + share penalty, however many parts there are.
+        """
         recipe = self.recipe
-        ids = self.corpus.batch("train", recipe.batch, recipe.context + 1, (recipe.seed, self.step))
-        total = token_loss(logits_of(self.penalty.run(ids[:, :-1])), ids[:, 1:]) + self.penalty()
-        if recipe.l1:
-            total = total + recipe.l1 * l1_penalty(self.model, self.units)
+        batch = self.corpus.batch(
+            "train", recipe.batch, recipe.context + 1, (recipe.seed, self.step)
+        )
+        for ids in batch.tensor_split(recipe.accumulate):
+            with self._precision():
+                logits = logits_of(self.penalty.run(ids[:, :-1]))
+            yield token_loss(logits.float(), ids[:, 1:]) * (len(ids) / len(batch))
+        yield self.pressure()
+
+    def pressure(self) -> Tensor:
+        """Sparsity + share penalty; moves the penalty's schedule on by a step."""
+        total = self.penalty()
+        if self.recipe.l1:
+            total = total + self.recipe.l1 * l1_penalty(self.model, self.units)
         return total
 
     def advance(self) -> float:
@@ -92,18 +108,24 @@ class GPTTrainer:
             TrainingError: if the loss or its gradient is NaN or infinite; the weights are left
                 as they were.
         """
-        loss = self.loss()
-        value = loss.item()
-        self._refuse_nan("loss", value)
+        value = 0.0
+        self.optimizer.zero_grad(set_to_none=True)
+        for part in self.losses():
+            value += part.item()
+            self._refuse_nan("loss", value)
+            if part.requires_grad:
+                part.backward()
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self._refuse_nan("gradient's norm", norm.item())
         self.optimizer.step()
         self.step += 1
         return value
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        device = next(self.model.parameters()).device.type
+        return torch.autocast(device, torch.bfloat16, self.recipe.precision == "bfloat16")
 
     def _refuse_nan(self, what: str, value: float) -> None:
         if not math.isfinite(value):

@@ -9,6 +9,8 @@ from typing import Any
 from partwise.errors import RecipeError
 from partwise.loss.shares import ShareSchedule
 
+PRECISIONS = ("float32", "bfloat16")
+
 
 @dataclass(frozen=True)
 class GPTRecipe:
@@ -19,6 +21,8 @@ class GPTRecipe:
         width, heads, layers: sizes of the network.
         steps: optimiser steps.
         batch: sequences per step.
+        accumulate: parts that a batch is run in, one after the other, to save memory.
+        precision: `"float32"`, or `"bfloat16"` for forward passes in mixed precision.
         lr: highest learning rate; a linear warm-up, then a cosine to a hundredth of it.
         warmup_frac: share of the steps that warm up.
         weight_decay: AdamW's.
@@ -37,6 +41,8 @@ class GPTRecipe:
     layers: int = 2
     steps: int = 3000
     batch: int = 32
+    accumulate: int = 1
+    precision: str = "float32"
     lr: float = 3e-3
     warmup_frac: float = 0.1
     weight_decay: float = 0.01
@@ -46,7 +52,7 @@ class GPTRecipe:
     shares: ShareSchedule = field(default_factory=ShareSchedule)
 
     def __post_init__(self) -> None:
-        for name in ("context", "width", "heads", "layers", "steps", "batch"):
+        for name in ("context", "width", "heads", "layers", "steps", "batch", "accumulate"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"{name} = {getattr(self, name)}, wanted at least 1")
         for name in ("lr", "clip"):
@@ -54,6 +60,10 @@ class GPTRecipe:
                 raise RecipeError(f"{name} = {getattr(self, name)}, wanted a number above 0")
         if self.width % self.heads:
             raise RecipeError(f"width = {self.width} cannot be shared by {self.heads} heads")
+        if self.accumulate > self.batch:
+            raise RecipeError(f"accumulate = {self.accumulate}, wanted at most batch, {self.batch}")
+        if self.precision not in PRECISIONS:
+            raise RecipeError(f"precision = {self.precision}, wanted {' or '.join(PRECISIONS)}")
         if not 0 <= self.shares.mask_share <= 1:
             raise RecipeError(f"mask_share = {self.shares.mask_share}, wanted 0 to 1")
 
@@ -104,7 +114,7 @@ def _values(recipe: GPTRecipe | ShareSchedule) -> dict[str, Any]:
     plain = {each.name: getattr(recipe, each.name) for each in fields(recipe)}
     if isinstance(recipe, ShareSchedule):
         plain.pop("seed")
-    return {name: value for name, value in plain.items() if isinstance(value, int | float)}
+    return {name: value for name, value in plain.items() if isinstance(value, int | float | str)}
 
 
 def _value(name: str, text: str, old: Any) -> Any:
