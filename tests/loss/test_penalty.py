@@ -57,6 +57,17 @@ def test_entry_masses_agree_with_block_masses():
     )
 
 
+def test_refreshes_become_rarer_while_the_partition_stands_still():
+    penalty = CutTreePenalty(network(), start=10, refresh_every=4, find=lambda graph: LABELS)
+    refreshed = []
+    for step in range(60):
+        due = penalty.clock.due
+        penalty()
+        if penalty.clock.due != due:
+            refreshed.append(step)
+    assert refreshed == [10, 14, 22, 38]
+
+
 def test_whole_penalty_against_finite_differences():
     model = network()
     penalty = in_force(model, LABELS)

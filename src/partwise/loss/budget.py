@@ -16,7 +16,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from partwise.errors import CheckpointError
 from partwise.graph import UnitGraph, UnitMap
 from partwise.loss.masking import inside_modules, only, weighted_magnitude, wide
-from partwise.loss.penalty import CutTreePenalty
+from partwise.loss.penalty import MOST_EDGES, CutTreePenalty
 from partwise.loss.refresh import RefreshClock, stands_still
 from partwise.loss.roles import readers, without_idle
 from partwise.loss.sparsity import l1_penalty, unused_l1
@@ -364,7 +364,7 @@ class BudgetedPenalty:
         partition.gauge = self.units.gauge(
             self.model, start=partition.gauge, rounds=20, tolerance=1e-6
         )
-        return self.units.graph(self.model, gauge=partition.gauge)
+        return self.units.graph(self.model, partition.gauge, MOST_EDGES)
 
     def refresh(self) -> None:
         """Finds the partition anew from the model's current weights."""

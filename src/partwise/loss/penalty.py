@@ -14,8 +14,9 @@ from partwise.errors import CheckpointError
 from partwise.graph import UnitGraph, UnitMap, WeightBlock, unit_map
 from partwise.graph.unit_map import norm_gain
 from partwise.loss.fused_q import Sides, fused_q, sides_of
-from partwise.loss.masking import masked_weights
+from partwise.loss.masking import inside_modules, only
 from partwise.loss.masses import block_masses, entry_masses, interface_share
+from partwise.loss.refresh import RefreshClock, stands_still
 from partwise.modules import module_masses, search_modules
 from partwise.modules.hierarchy import by_volume, splits_kept
 
@@ -31,7 +32,7 @@ class CutTreeSchedule:
         strength: weight of the penalty, in units of the task loss per unit of Newman's Q.
         start: steps of plain training before the first cut tree.
         ramp: steps over which the strength rises from 0 to full.
-        refresh_every: steps between cut trees.
+        refresh_every: steps between cut trees; twice as many after each that finds the same.
         inflations: powers of the capacities that trees are built for.
         min_gain: Q that a split must earn to be kept.
         min_contrast: least separation of a split that is made, as a share of the largest.
@@ -58,10 +59,11 @@ class CutTreeSchedule:
 class CutTreePenalty:
     """Penalty that rewards a network for the modules that its cut tree shows.
 
-    Every `refresh_every` steps the model's weights become a unit graph, the graph a cut tree and
-    the tree a partition. Between refreshes the penalty is strength · (1 - Q) with Newman's Q of
-    that partition under the current weights, in the balanced gauge of the last refresh: one pass
-    over the weights, no graph in sight. Q is scale free, so shrinking all weights gains nothing.
+    Every `refresh_every` steps, less often once nothing moves, the model's weights become a unit
+    graph, the graph a cut tree and the tree a partition. Between refreshes the penalty is
+    strength · (1 - Q) with Newman's Q of that partition under the current weights, in the balanced
+    gauge of the last refresh: one pass over the weights, no graph in sight. Q is scale free, so
+    shrinking all weights gains nothing.
 
     Beside the penalty, `run` evaluates the model with the interface weights masked in a share of
     the steps, so that what is left of the interface is not relied on.
@@ -96,10 +98,12 @@ class CutTreePenalty:
         self.units = unit_map(model, inputs) if units is None else units
         self.find = self._search if find is None else find
         self.step = 0
+        self.clock = RefreshClock(self.schedule.refresh_every, self.schedule.start)
         self.labels = torch.zeros(self.units.n, dtype=torch.long)
         self.gauge = torch.ones(self.units.n, dtype=torch.float64)
         self._members: list[tuple[Tensor, Tensor]] = []
         self._sides: list[Sides] = []
+        self._kept: dict[str, Tensor] = {}
 
     @property
     def modules(self) -> int:
@@ -118,8 +122,7 @@ class CutTreePenalty:
         Zero before `start` and while the network is one module.
         """
         since = self.step - self.schedule.start
-        due = since >= 0 and since % self.schedule.refresh_every == 0
-        if due and self.schedule.strength:
+        if since >= 0 and self.step >= self.clock.due and self.schedule.strength:
             self.refresh()
         weight = self.weight
         self.step += 1
@@ -131,7 +134,10 @@ class CutTreePenalty:
         """Finds the partition anew from the model's current weights."""
         self.gauge = self.units.gauge(self.model, start=self.gauge, rounds=20, tolerance=1e-6)
         graph = self.units.graph(self.model, self.gauge, MOST_EDGES)
-        self.set_labels(torch.as_tensor(self.find(graph)))
+        before, found = self.labels.numpy(), self.find(graph)
+        self.set_labels(torch.as_tensor(found))
+        still = self.modules > 1 and stands_still(before, found, graph.degrees())
+        self.clock.refreshed(self.step, still)
 
     def _search(self, graph: UnitGraph) -> NDArray[np.int64]:
         schedule = self.schedule
@@ -149,7 +155,7 @@ class CutTreePenalty:
 
     def set_labels(self, labels: Tensor) -> None:
         """Puts a partition in force, (n,) long."""
-        self.labels = labels
+        self.labels, self._kept = labels, {}
         like = next(self.model.parameters())
         members = torch.nn.functional.one_hot(labels, self.modules).to(like)
         gauge = self.gauge.to(like)
@@ -204,8 +210,9 @@ class CutTreePenalty:
         """The model's output; in a share of the steps with its interface weights masked."""
         if not self._masks_this_step():
             return self.model(*inputs)
-        weights = masked_weights(self.model, self.units, self.labels)
-        return torch.func.functional_call(self.model, weights, inputs)
+        if not self._kept:
+            self._kept = inside_modules(self.model, self.units, self.labels)
+        return torch.func.functional_call(self.model, only(self.model, self._kept), inputs)
 
     def _masks_this_step(self) -> bool:
         s = self.schedule
@@ -214,8 +221,13 @@ class CutTreePenalty:
         return bool(np.random.default_rng((s.seed, self.step)).random() < s.mask_share)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What a resumed run needs to go on bit for bit: step, partition and gauge."""
-        return {"step": torch.tensor(self.step), "labels": self.labels, "gauge": self.gauge}
+        """What a resumed run needs to go on bit for bit: steps, partition and gauge."""
+        return {
+            "step": torch.tensor(self.step),
+            "refresh": torch.tensor([self.clock.due, self.clock.interval]),
+            "labels": self.labels,
+            "gauge": self.gauge,
+        }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Takes up the state of an earlier run.
@@ -228,4 +240,5 @@ class CutTreePenalty:
                 f"the penalty's state has {len(state['labels'])} units, the model {self.units.n}"
             )
         self.step, self.gauge = int(state["step"]), state["gauge"]
+        self.clock.due, self.clock.interval = state["refresh"].tolist()
         self.set_labels(state["labels"])
