@@ -33,9 +33,14 @@ LABELS = np.array([0, 1, 0, 1, 0, 0, 0, 0, 1, 1, 1, 1, 0, 1])
 
 
 def test_selectivity_by_hand():
-    # lesion 1 harms head 1 by 2 and the others by 0 and 1: 2 - 0.5; lesion 2 harms all equally
-    assert selectivity(np.array([[2.0, 0.0, 1.0], [3.0, 3.0, 3.0]])) == pytest.approx(1.5 / 5)
-    assert selectivity(np.array([[-1.0, -2.0]])) == 0
+    # heads 1 to 3 suffer 3 against 2, 3 against 0 and 3 against 1: (1 + 3 + 2) / 9
+    assert selectivity(np.array([[2.0, 0.0, 1.0], [3.0, 3.0, 3.0]])) == pytest.approx(6 / 9)
+    assert selectivity(np.array([[-1.0, -2.0], [-1.0, 0.0]])) == 0
+    assert selectivity(np.array([[1.0, 2.0]])) == 0
+
+
+def test_a_module_that_serves_several_heads_is_as_selective():
+    assert selectivity(np.array([[2.0, 1.0, 0.0], [0.0, 0.0, 3.0]])) == 1
 
 
 def test_lesions_of_true_modules_are_more_selective_than_random_ones():

@@ -20,7 +20,7 @@ class Specialisation:
     """How selectively a network's heads suffer from the loss of its modules.
 
     Attributes:
-        selectivity: mean over modules of how unevenly the heads suffer (see `selectivity`).
+        selectivity: mean over heads of how much one module's loss harms most (see `selectivity`).
         random_mean: the same for random lesions of the same size in the same layers.
         p_value: (1 + random draws that are as selective) / (1 + draws).
         damage: (modules, heads) loss added by each module's lesion, in nats.
@@ -36,18 +36,22 @@ class Specialisation:
 
 
 def selectivity(damage: NDArray[np.float64]) -> float:
-    """How unevenly lesions harm heads, 0 to 1: per lesion (worst - mean of others) / worst.
+    """How much each head depends on one module, 0 to 1: per head (worst - mean of others) / worst.
 
-    Averaged over the lesions that do harm, weighted by the harm to the worst head.
+    Averaged over the heads, weighted by the harm of the worst lesion. A module may serve several
+    heads; that costs nothing.
+
+    Args:
+        damage: (modules, heads) loss added by each lesion.
 
     >>> selectivity(np.array([[2.0, 0.0], [1.0, 1.0]]))
     0.6666666666666666
     """
     harm = np.maximum(damage, 0)
-    if harm.shape[1] < 2 or not harm.any():
+    if len(harm) < 2 or not harm.any():
         return 0.0
-    worst = harm.max(1)
-    others = (harm.sum(1) - worst) / (harm.shape[1] - 1)
+    worst = harm.max(0)
+    others = (harm.sum(0) - worst) / (len(harm) - 1)
     return float((worst - others).sum() / worst.sum())
 
 
