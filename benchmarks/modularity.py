@@ -27,7 +27,7 @@ from partwise.capability.specialisation import (
 )
 from partwise.cuttree import cut_tree
 from partwise.graph import UnitGraph
-from partwise.modules import find_modules
+from partwise.modules import Hierarchy, find_modules
 from partwise.modules.agreement import adjusted_mutual_information, dendrogram_purity
 from partwise.modules.null import shuffled_graph
 from partwise.modules.scores import cross_frac, interface_frac, n_cut, nontrivial_frac, purity
@@ -76,6 +76,8 @@ def score(trained: Trained, true_modules: int) -> Row:
         "nontrivial_frac": nontrivial_frac(cut_tree(graph)),
     }
     scores |= _agreement(graph, found.labels, trained, true_modules)
+    if true_modules > 1:
+        scores["interface_at_truth"] = interface_at(graph, found, true_modules)
     scores |= _n_cut_scores(graph, max(2, true_modules))
     if found.modules > 1 and len(task.heads) > 1:
         special = specialisation(model, units, found.labels, task)
@@ -115,6 +117,20 @@ def _agreement(graph: UnitGraph, labels: np.ndarray, trained: Trained, true_modu
             trained.model, trained.units, task.true_inputs, task.true_outputs
         )
     return scores
+
+
+def interface_at(graph: UnitGraph, found: Hierarchy, modules: int) -> float:
+    """Interface of the best partition into the true number of modules, whatever was found.
+
+    So that a network in which no module was found, and hence no interface, is not counted as
+    modular. Best of our nest's level, Leiden's and the spectral partition, by n-cut, which a tiny
+    module cannot make small.
+    """
+    tried = [own_spectral(graph, modules), leiden(graph)]
+    if modules <= int(found.pieces.max()) + 1:
+        tried.append(found.labels_at(modules))
+    tried = [labels for labels in tried if int(labels.max()) + 1 == modules]
+    return interface_frac(graph, min(tried, key=lambda labels: n_cut(graph, labels)))
 
 
 def _n_cut_scores(graph: UnitGraph, modules: int) -> Row:

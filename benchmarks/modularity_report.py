@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
-from benchmarks.modularity_methods import SETTINGS, TOLD
+from benchmarks.modularity_methods import SETTINGS, SWEEPS, TOLD
 from benchmarks.records import Row
 from partwise.files import write_text
 
@@ -22,6 +22,7 @@ COLUMNS = (
     ("held_out_loss", "held-out loss"),
     ("accuracy", "accuracy"),
     ("interface_frac", "interface"),
+    ("interface_at_truth", "interface at the true number"),
     ("causal_interface", "causal"),
     ("cross_frac", "cross"),
     ("modules", "modules"),
@@ -36,7 +37,17 @@ COLUMNS = (
     ("train_s", "s"),
 )
 FLOOR = 1e-5
+IDLE = 1e-3
+"""Interface shares below this are alike: fewer than one weight in a thousand."""
+ALIKE = 0.01
+"""Mean losses this close, as a share, are alike."""
 PANEL, MARGIN, PER_ROW = 260, 46, 3
+FRONTS = (
+    "`ours`: ours dominates every setting of the peer in mean held-out loss and interface at the "
+    "true number of modules; `peer`: a setting of the peer dominates ours; numbers: neither does, "
+    "and these are the peer's least loss and least interface as multiples of ours. Losses within "
+    "1% and interfaces below 0.001 count as equal."
+)
 COLOURS = ("#c1121f", "#3a86ff", "#2a9d8f", "#f4a261", "#8338ec", "#6c757d", "#bc6c25", "#00b4d8",
            "#606c38", "#d62ad0", "#e9c46a", "#1d3557", "#ff006e")  # fmt: skip
 
@@ -73,11 +84,64 @@ def _number(value: float) -> str:
     return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.2g}"
 
 
+def interface(row: Row) -> float:
+    """The interface that a row is judged by: that at the true number of modules.
+
+    A network in which no module was found has no interface to boast of; where an older row does
+    not say what it is at the true number, it counts as all of the capacity.
+    """
+    if "interface_at_truth" in row:
+        return float(row["interface_at_truth"])
+    alone = row["modules"] == 1 and SETTINGS[row["task"]].modules > 1
+    return 1.0 if alone else float(row["interface_frac"])
+
+
+def point(rows: Sequence[Row]) -> tuple[float, float]:
+    """Mean held-out loss and mean interface of a setting."""
+    return mean(row["held_out_loss"] for row in rows), mean(interface(row) for row in rows)
+
+
 def dominated(rows: Sequence[Row], other: Sequence[Row]) -> bool:
-    """Whether `other` is at least as good in mean loss and mean interface, and better in one."""
-    a, b = ([mean(r[k] for r in each) for k in ("held_out_loss", "interface_frac")]
-            for each in (rows, other))  # fmt: skip
-    return b[0] <= a[0] and b[1] <= a[1] and b != a
+    """Whether `other` is as good in loss and interface, and better in one (see IDLE, ALIKE)."""
+    (loss, share), (loss_other, share_other) = point(rows), point(other)
+    share, share_other = max(share, IDLE), max(share_other, IDLE)
+    if loss_other > loss * (1 + ALIKE) or share_other > share * (1 + ALIKE):
+        return False
+    return loss > loss_other * (1 + ALIKE) or share > share_other * (1 + ALIKE)
+
+
+def fronts(rows: Sequence[Row]) -> str:
+    """Ours against each peer that is not told the answer, on every task with modules.
+
+    `ours`: ours dominates each of its settings; `peer`: one of its settings dominates ours; with
+    numbers, neither: the best loss and interface of the peer as multiples of ours.
+    """
+    found = groups(rows)
+    peers = [m for m in SWEEPS if m not in TOLD and not m.startswith("ours")]
+    lines = [f"| task | {' | '.join(peers)} |", "|" + " --- |" * (len(peers) + 1)]
+    for task in SETTINGS:
+        ours = found.get((task, "ours", SWEEPS["ours"][0]))
+        if ours is None or SETTINGS[task].modules == 1:
+            continue
+        cells = [
+            _against(ours, [each for key, each in found.items() if key[:2] == (task, peer)])
+            for peer in peers
+        ]
+        lines.append(f"| {task} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _against(ours: Sequence[Row], settings: Sequence[Sequence[Row]]) -> str:
+    if not settings:
+        return ""
+    if all(dominated(each, ours) for each in settings):
+        return "ours"
+    if any(dominated(ours, each) for each in settings):
+        return "peer"
+    loss, share = point(ours)
+    points = [point(each) for each in settings]
+    least = min(p[0] for p in points) / loss, min(p[1] for p in points) / max(share, IDLE)
+    return f"{least[0]:.2f} / {least[1]:.2g}"
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -99,30 +163,31 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def bars(rows: Sequence[Row]) -> str:
-    """Which of the study's bars hold for the method `ours`, computed from the records."""
-    lines = ["| task | seeds | right number and purity ≥ 0.97 | loss / best L1 | interface / that "
-             "L1's | causal | lesion p < 0.01 |", "|" + " --- |" * 7]  # fmt: skip
+    """Which of the study's bars hold for `ours` at its default budget, from the records."""
+    lines = ["| task | seeds | right number and purity ≥ 0.97 | loss / best L1 | loss / plain | "
+             "interface / that L1's | causal | lesion p < 0.01 |", "|" + " --- |" * 8]  # fmt: skip
+    found = groups(rows)
     for task in SETTINGS:
-        ours = [r for r in rows if r["task"] == task and r["method"] == "ours"]
-        l1 = [v for k, v in groups(rows).items() if k[:2] == (task, "l1")]
-        if not ours:
+        ours = found.get((task, "ours", SWEEPS["ours"][0]))
+        if ours is None:
             continue
         right = [
             r["modules"] == SETTINGS[task].modules and r.get("purity", 0) >= 0.97 for r in ours
         ]
-        best = min(l1, key=lambda each: mean(r["held_out_loss"] for r in each), default=None)
-        loss, interface = "", ""
-        if best is not None:
-            loss, interface = (
-                _number(mean(r[k] for r in ours) / max(mean(r[k] for r in best), 1e-12))
-                for k in ("held_out_loss", "interface_frac")
-            )
+        l1 = [each for key, each in found.items() if key[:2] == (task, "l1")]
+        best = min(l1, key=lambda each: point(each)[0], default=None)
+        plain = found.get((task, "plain", SWEEPS["plain"][0]))
         lesions = [r["lesion_p"] < 0.01 for r in ours if r.get("lesion_p") is not None]
         lines.append(
-            f"| {task} | {len(ours)} | {sum(right)} of {len(right)} | {loss} | {interface} | "
+            f"| {task} | {len(ours)} | {sum(right)} of {len(right)} | {_ratio(ours, best, 0)} | "
+            f"{_ratio(ours, plain, 0)} | {_ratio(ours, best, 1)} | "
             f"{shown([r['causal_interface'] for r in ours])} | {sum(lesions)} of {len(lesions)} |"
         )
     return "\n".join(lines)
+
+
+def _ratio(ours: Sequence[Row], other: Sequence[Row] | None, of: int) -> str:
+    return "" if other is None else _number(point(ours)[of] / max(point(other)[of], 1e-12))
 
 
 def pareto(rows: Sequence[Row]) -> str:
@@ -151,8 +216,7 @@ def _panel(
     task: str, own: dict[tuple[str, float], list[Row]], methods: list[str], x: int, y: int
 ) -> str:
     points = [
-        (method, strength, mean(r["held_out_loss"] for r in each),
-         max(FLOOR, mean(r["interface_frac"] for r in each)))
+        (method, strength, point(each)[0], max(FLOOR, point(each)[1]))
         for (method, strength), each in own.items()
     ]  # fmt: skip
     low, top = min(p[2] for p in points), max(p[2] for p in points)
@@ -220,7 +284,8 @@ def main() -> None:
         rows = content["rows"]
         text = made.format(record.name, content["machine"]["commit"])
         text += "![Pareto fronts](modularity_pareto.svg)\n\n## Bars, method `ours`\n\n"
-        text += f"{bars(rows)}\n\n{table(rows)}\n"
+        text += f"{bars(rows)}\n\n## Ours against each peer\n\n{FRONTS}\n\n{fronts(rows)}\n\n"
+        text += f"{table(rows)}\n"
         write_text(RESULTS / "modularity.md", "# Modularity study\n\n" + text)
         write_text(RESULTS / "modularity_pareto.svg", pareto(rows))
     if detector.exists():

@@ -9,7 +9,9 @@ from benchmarks import detector, modularity, modularity_methods, modularity_repo
 from benchmarks.detectors import leiden, linkage, own_spectral, spectral
 from benchmarks.modularity_methods import ARMS, SETTINGS, SWEEPS, Setting
 from benchmarks.records import run_all
+from partwise.modules import find_modules
 from partwise.modules.agreement import adjusted_rand
+from partwise.modules.scores import interface_frac
 from partwise.tasks import TASKS, planted_blocks
 
 TINY = Setting((8, 6), 2, steps=12)
@@ -87,10 +89,12 @@ def test_detector_rows():
 
 
 ROWS = [
-    {"task": "digits-pair", "method": m, "strength": 1.0, "seed": s, "held_out_loss": loss,
+    {"task": "digits-pair", "method": m, "strength": strength, "seed": s, "held_out_loss": loss,
      "interface_frac": share, "causal_interface": 0.0, "modules": 2, "purity": 1.0}
     for s in (0, 1)
-    for m, loss, share in (("ours", 0.4, 0.01), ("l1", 0.39, 0.2), ("bimt", 0.41, 0.1))
+    for m, strength, loss, share in (
+        ("ours", 0.05, 0.4, 0.01), ("l1", 1.0, 0.39, 0.2), ("bimt", 1.0, 0.41, 0.1),
+    )
 ]  # fmt: skip
 
 
@@ -103,8 +107,30 @@ def test_tables_mark_the_front():
 
 def test_bars_compare_with_the_best_l1():
     line = modularity_report.bars(ROWS).splitlines()[-1]
-    # 0.4 / 0.39 = 1.03 and 0.01 / 0.2 = 0.05
-    assert line == "| digits-pair | 2 | 2 of 2 | 1.03 | 0.05 | 0±0 | 0 of 0 |"
+    # 0.4 / 0.39 = 1.03 and 0.01 / 0.2 = 0.05; there is no plain twin
+    assert line == "| digits-pair | 2 | 2 of 2 | 1.03 |  | 0.05 | 0±0 | 0 of 0 |"
+
+
+def test_fronts_say_who_dominates_whom():
+    head, _, line = modularity_report.fronts(ROWS).splitlines()
+    cells = dict(zip(head.split(" | "), line.split(" | "), strict=True))
+    assert cells["bimt"] == "ours"  # 0.41 against 0.4, 0.1 against 0.01
+    assert cells["l1"] == "0.97 / 20"  # 0.39 / 0.4 and 0.2 / 0.01: each better in one
+
+
+def test_a_network_without_modules_has_no_small_interface():
+    row = {**ROWS[0], "modules": 1, "interface_frac": 0.0}
+    assert modularity_report.interface(row) == 1
+    assert modularity_report.interface({**row, "interface_at_truth": 0.3}) == 0.3
+    assert modularity_report.interface({**row, "task": "digit-one"}) == 0
+
+
+def test_interface_at_the_true_number_looks_at_every_level():
+    graph, truth = planted_blocks([24, 24, 12], 3, 0.1)
+    found = find_modules(graph, null_samples=0)
+    at_truth = modularity.interface_at(graph, found, 3)
+    assert at_truth == pytest.approx(interface_frac(graph, truth))
+    assert modularity.interface_at(graph, found, 2) < at_truth
 
 
 def test_pareto_plot_has_a_point_per_setting():
