@@ -7,7 +7,7 @@ from graphs import as_networkx, assert_is_cut_tree, cut_capacity, layered, rando
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partwise.cuttree import cut_tree
+from partwise.cuttree import cut_tree, refresh_cut_tree, verify_cut_tree
 from partwise.graph.unit_graph import UnitGraph
 
 
@@ -183,3 +183,16 @@ def test_units_out_of_range_are_named(unit):
         tree.side(unit)
     with pytest.raises(ValueError, match="units run from 0 to 1"):
         tree.min_cut(0, unit)
+
+
+@pytest.mark.parametrize("power", [1, 8])
+def test_wide_networks_where_flows_go_through_windows_first(power):
+    rng = np.random.default_rng(power)
+    width = 400
+    u, v = np.divmod(np.arange(width**2), width)
+    sources, targets = np.r_[u, u + width, u + 2 * width], np.r_[v, v + width, v + 2 * width]
+    capacities = np.abs(rng.standard_normal(len(sources))) ** power
+    graph = UnitGraph.from_edges(4 * width, sources, targets + width, capacities)
+    tree = cut_tree(graph)
+    assert verify_cut_tree(graph, tree, sample=12).ok
+    assert np.array_equal(refresh_cut_tree(graph, tree).value, tree.value)

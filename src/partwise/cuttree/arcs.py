@@ -112,20 +112,24 @@ def frozen(values: NDArray) -> NDArray:
 
 
 @njit(cache=True, nogil=True)
-def measure(n, sources, targets, capacities, f1, f2):
-    """Row starts (n + 1,), degrees (n,) and whether rounding cut nothing off.
+def measure(n, sources, targets, capacities, f1, f2, f3):
+    """Row starts (n + 1,), both limbs of the degrees (n,) and whether rounding cut nothing off.
 
     Edges whose `hi` is 0 get no arcs: no integer flow can use them.
     """
     start = np.zeros(n + 1, np.int64)
-    degree = np.zeros(n, np.int64)
+    degree, rest = np.zeros(n, np.int64), np.zeros(n, np.int64)
     is_whole = True
     for e in range(len(capacities)):
         x = np.float64(capacities[e]) * f1 * f2
         rounded = np.rint(x)
         hi = np.int64(rounded)
         u, v = sources[e], targets[e]
-        is_whole &= x == rounded
+        if x != rounded:
+            lo = np.int64(np.rint((x - rounded) * f3))
+            rest[u] += lo
+            rest[v] += lo
+            is_whole = False
         if hi > 0:
             start[u + 1] += 1
             start[v + 1] += 1
@@ -133,7 +137,7 @@ def measure(n, sources, targets, capacities, f1, f2):
             degree[v] += hi
     for u in range(n):
         start[u + 1] += start[u]
-    return start, degree, is_whole
+    return start, degree, rest, is_whole
 
 
 @njit(cache=True, nogil=True)
@@ -193,17 +197,21 @@ def pair_all(start, sources, targets, head, back):
 
 
 @njit(cache=True, nogil=True)
-def refill(start, sources, targets, capacities, f1, f2, room):
-    """Rewrite the capacities of `pair_all`'s arcs. Returns degrees (n,) and exactness."""
+def refill(start, sources, targets, capacities, f1, f2, f3, room):
+    """Rewrite the capacities of `pair_all`'s arcs. Returns what `measure` does, but the rows."""
     at = start[:-1].copy()
-    degree = np.zeros(len(at), np.int64)
+    degree, rest = np.zeros(len(at), np.int64), np.zeros(len(at), np.int64)
     is_whole = True
     for e in range(len(capacities)):
         x = np.float64(capacities[e]) * f1 * f2
         rounded = np.rint(x)
         hi = np.int64(rounded)
-        is_whole &= x == rounded
         u, v = sources[e], targets[e]
+        if x != rounded:
+            lo = np.int64(np.rint((x - rounded) * f3))
+            rest[u] += lo
+            rest[v] += lo
+            is_whole = False
         a, b = at[u], at[v]
         at[u] = a + 1
         at[v] = b + 1
@@ -211,4 +219,4 @@ def refill(start, sources, targets, capacities, f1, f2, room):
         room[b] = hi
         degree[u] += hi
         degree[v] += hi
-    return degree, is_whole
+    return degree, rest, is_whole

@@ -23,7 +23,7 @@ from partwise.cuttree.parallel import solve_in_threads
 from partwise.cuttree.rooting import root_tree
 from partwise.cuttree.split import DEPTH, make_shelf
 from partwise.cuttree.tree import CutTree
-from partwise.cuttree.values import resummed
+from partwise.cuttree.values import SHARP_HI, resummed
 from partwise.graph.unit_graph import UnitGraph
 
 
@@ -58,8 +58,8 @@ def cut_tree(graph: UnitGraph, threads: int = 1) -> CutTree:
         raise ValueError(f"a cut tree needs at least 1 thread, got threads={threads}")
     edges = edges_of(graph)
     scale = scale_of(edges.capacities)
-    start, degree, is_whole = measure(graph.n, *edges, *scale.factors()[:2])
-    units = units_of(degree)
+    start, degree, rest, is_whole = measure(graph.n, *edges, *scale.factors())
+    units = units_of(degree, rest)
     grow(
         _arcs_of(edges, scale, start),
         lambda arcs: _paired(arcs, edges, scale, start),
@@ -69,24 +69,26 @@ def cut_tree(graph: UnitGraph, threads: int = 1) -> CutTree:
     return rooted(edges, scale, units, is_whole)
 
 
-def grow(arcs: Arcs, pair: Callable[[Arcs], Arcs], units: Units, threads: int) -> None:
+def grow(arcs: Arcs, owned: Callable[[Arcs], Arcs], units: Units, threads: int) -> None:
     """Find the ends and values of all tree edges.
 
     Args:
-        arcs: the graph at rest; used up.
-        pair: fills in `back` when the first flow needs it.
+        arcs: the graph at rest; its `head` and `back` are only read.
+        owned: arcs with `back` filled in, to be changed; called when that is first needed.
         units: in the order of degrees; receives the result.
         threads: for the graphs that split off.
     """
     n = len(units.order)
     used = int(arcs.last[n - 1])
     marks, shelf = _marks_of(n, len(arcs.head)), make_shelf()
-    arcs, shelf, place, last, used = grow_core(arcs, marks, shelf, units, units.order, 0, n, used)
+    arcs, shelf, place, last, used = grow_core(
+        arcs, marks, shelf, units, units.order, 0, n, used, True
+    )
     if place < n:
         arcs, shelf, _, last, _ = grow_core(
-            pair(arcs), marks, shelf, units, units.order, place, last, used
+            owned(arcs), marks, shelf, units, order, place, last, used, False
         )
-    finish_graph(marks, units, units.order[0], last)
+    finish_graph(marks, units, order[0], last)
     if threads > 1 and shelf.top[DEPTH] > 1:
         solve_in_threads(shelf, units, threads)
     else:
@@ -100,6 +102,8 @@ def rooted(edges: Edges, scale: Scale, units: Units, is_whole: bool) -> CutTree:
     parent, edge, order = root_tree(units.ends, units.order)
     if is_whole:
         value = scale.to_float(units.flow[edge], np.zeros(len(parent), np.int64))
+    elif (parent[order[1:]] == order[0]).all() and units.degree.min() >= SHARP_HI:
+        value = scale.to_float(units.degree, units.rest)
     else:
         value = resummed(edges, parent, order)
     value[order[0]] = np.inf

@@ -9,7 +9,16 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from partwise.cuttree.flow import SIDE, is_certified, join_core, local_flow, settle
+from partwise.cuttree.flow import (
+    SIDE,
+    WAITING,
+    is_certified,
+    join_core,
+    local_flow,
+    next_waiting,
+    reaches_through_windows,
+    settle,
+)
 from partwise.cuttree.split import (
     DEPTH,
     LEAVING,
@@ -27,6 +36,7 @@ class Units(NamedTuple):
 
     Attributes:
         degree: capacity of all its edges.
+        rest: what rounding cut off of the degree, in the second limb.
         order: units in descending order of degree, ties by id.
         rank: place in `order`.
         vertex: its vertex in the graph at hand (scratch).
@@ -36,6 +46,7 @@ class Units(NamedTuple):
     """
 
     degree: NDArray[np.int64]
+    rest: NDArray[np.int64]
     order: NDArray[np.int64]
     rank: NDArray[np.int64]
     vertex: NDArray[np.int64]
@@ -44,7 +55,7 @@ class Units(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def units_of(degree):
+def units_of(degree, rest):
     """Units in descending order of `degree`, nothing found out yet."""
     n = len(degree)
     order = np.argsort(-degree, kind="mergesort")
@@ -53,6 +64,7 @@ def units_of(degree):
         rank[order[i]] = i
     return Units(
         degree,
+        rest,
         order,
         rank,
         np.zeros(n, np.int64),
@@ -100,6 +112,17 @@ def _advance(first, last, head, room, core_weight, height, dead, vertices, i):
 
 
 @njit(cache=True, nogil=True)
+def _admit_waiting(arcs, marks, least):
+    """Let vertices that stand for several units join the core if their bound is `least` or more."""
+    while marks.tally[WAITING] > 0 and marks.bound[marks.waiting[0]] >= least:
+        u = next_waiting(marks)
+        if not marks.dead[u]:
+            join_core(
+                arcs.first, arcs.last, arcs.head, arcs.room, marks.core_weight, marks.height, u
+            )
+
+
+@njit(cache=True, nogil=True)
 def _split(arcs, marks, shelf, units, n, used, value):
     """Store the side the last flow found, shrink it to vertex `n`."""
     for i in range(marks.tally[SIDE]):
@@ -109,17 +132,29 @@ def _split(arcs, marks, shelf, units, n, used, value):
     edge = pivot_of_side(marks, units.rank)
     units.flow[edge] = value
     arcs, used = with_free_arcs(arcs, marks, n, used, min(leaving, n))
-    shelf = store_side(arcs, marks, shelf, 2 * edge, inside, border)
-    used = shrink_side(arcs, marks, n, used, 2 * edge + 1)
+    shelf = store_side(arcs, marks, shelf, 2 * edge, value, inside, border)
+    used = shrink_side(arcs, marks, n, used, 2 * edge + 1, value)
     return arcs, shelf, used
 
 
 @njit(cache=True, nogil=True)
-def grow_core(arcs, marks, shelf, units, vertices, i, n, used):
+def _trapped(arcs, marks, v, n):
+    """Capacity of `v` that cannot reach the core; the graph is left at rest."""
+    if reaches_through_windows(arcs, marks, v, n):
+        settle(arcs, marks, n)
+        return 0
+    settle(arcs, marks, n)
+    trapped = local_flow(arcs, marks, v, n)
+    settle(arcs, marks, n)
+    return trapped
+
+
+@njit(cache=True, nogil=True)
+def grow_core(arcs, marks, shelf, units, vertices, i, n, used, is_lent):
     """Attach or split off `vertices[i:]`; with `i == 0` the core is begun.
 
-    Stops early where a flow is needed and `arcs.back` is empty. Returns arcs, shelf, the place
-    reached in `vertices`, vertices and arcs in use.
+    Stops early where a flow is needed and `arcs.back` is empty, and where the arcs must change
+    and are lent. Returns arcs, shelf, the place reached in `vertices`, vertices and arcs in use.
     """
     pivot = marks.name[vertices[0]]
     while True:
@@ -136,14 +171,19 @@ def grow_core(arcs, marks, shelf, units, vertices, i, n, used):
         if i == len(vertices) or len(back) == 0:
             break
         v = vertices[i]
+        degree = units.degree[marks.name[v]]
+        if marks.tally[WAITING] > 0 and marks.bound[marks.waiting[0]] >= degree:
+            _admit_waiting(arcs, marks, degree)
+            continue
+        trapped = _trapped(arcs, marks, v, n)
+        if trapped > 0 and is_lent:
+            break
         i += 1
-        trapped = local_flow(arcs, marks, v, n)
-        settle(arcs, marks, n)
         if trapped == 0:
             _attach(units, marks.name[v], pivot)
             join_core(first, last, head, room, core_weight, height, v)
         else:
-            value = units.degree[marks.name[v]] - trapped
+            value = degree - trapped
             arcs, shelf, used = _split(arcs, marks, shelf, units, n, used, value)
             n += 1
     return arcs, shelf, i, n, used
@@ -160,6 +200,7 @@ def finish_graph(marks, units, pivot, n):
         marks.core_weight[u] = 0
         marks.height[u] = 1
         marks.dead[u] = 0
+    marks.tally[WAITING] = 0
 
 
 @njit(cache=True, nogil=True)
@@ -169,5 +210,5 @@ def solve_shelf(arcs, marks, shelf, units):
         arcs, n, used = take_graph(arcs, marks, shelf)
         vertices = _vertices_in_order(marks, n, units)
         pivot = marks.name[vertices[0]]
-        arcs, shelf, _, n, _ = grow_core(arcs, marks, shelf, units, vertices, 0, n, used)
+        arcs, shelf, _, n, _ = grow_core(arcs, marks, shelf, units, vertices, 0, n, used, False)
         finish_graph(marks, units, pivot, n)

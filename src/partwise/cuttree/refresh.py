@@ -17,18 +17,18 @@ from partwise.graph.unit_graph import UnitGraph
 
 
 class Topology(NamedTuple):
-    """Rows of a graph's edges, whatever their capacities, and working copies.
+    """Rows of a graph's edges.
 
     Attributes:
         start: (n + 1,) first arc of every unit.
         head, back: (2 m,) as in `Arcs`, never written again.
-        arcs: arrays that the next build uses up.
+        room: (2 m,) the capacities of the last refresh.
     """
 
     start: NDArray[np.int64]
     head: NDArray[np.uint32]
     back: NDArray[np.uint32]
-    arcs: Arcs
+    room: NDArray[np.int64]
 
 
 _TOPOLOGY: weakref.WeakKeyDictionary[CutTree, tuple[NDArray, NDArray, Topology]]
@@ -38,8 +38,8 @@ _TOPOLOGY = weakref.WeakKeyDictionary()
 def refresh_cut_tree(graph: UnitGraph, previous: CutTree) -> CutTree:
     """Exact cut tree of `graph`, at less cost when `previous` was of the same edges.
 
-    The first refresh of a tree lays the rows out and keeps them with the tree it returns (about
-    48 bytes per edge); from the second on only capacities are rewritten. Chain the calls:
+    The first refresh of a tree lays the rows out and keeps them with the tree it returns (32 bytes
+    per edge); from the second on only capacities are rewritten. Chain the calls:
     `tree = refresh_cut_tree(graph, tree)`; one call at a time, since the rows are shared. The
     result is that of `cut_tree(graph)`, up to ties.
 
@@ -58,21 +58,29 @@ def refresh_cut_tree(graph: UnitGraph, previous: CutTree) -> CutTree:
     topology = _topology_of(graph, previous)
     edges = edges_of(graph)
     scale = scale_of(edges.capacities)
-    f1, f2, _ = scale.factors()
-    arcs, n = topology.arcs, graph.n
-    degree, is_whole = refill(topology.start, *edges, f1, f2, arcs.room)
-    arcs.head[: len(topology.head)] = topology.head
-    arcs.first[:n], arcs.last[:n] = topology.start[:-1], topology.start[1:]
-    units = units_of(degree)
-
-    def pair(rest: Arcs) -> Arcs:
-        arcs.back[: len(topology.back)] = topology.back
-        return rest._replace(back=arcs.back)
-
-    grow(arcs._replace(back=np.empty(0, np.uint32)), pair, units, threads=1)
+    degree, rest, is_whole = refill(topology.start, *edges, *scale.factors(), topology.room)
+    units = units_of(degree, rest)
+    grow(_lent(topology), _owned, units, threads=1)
     tree = rooted(edges, scale, units, is_whole)
     _TOPOLOGY[tree] = (graph.sources, graph.targets, topology)
     return tree
+
+
+def _lent(topology: Topology) -> Arcs:
+    n = len(topology.start) - 1
+    first, last = np.zeros(2 * n, np.int64), np.zeros(2 * n, np.int64)
+    first[:n], last[:n] = topology.start[:-1], topology.start[1:]
+    return Arcs(first, last, topology.head, topology.room, topology.back)
+
+
+def _owned(lent: Arcs) -> Arcs:
+    """Copies with space for vertices that stand for many."""
+    space = len(lent.head) + len(lent.head) // 8 + 64
+    head, back = np.empty(space, np.uint32), np.empty(space, np.uint32)
+    room = np.empty(space, np.int64)
+    for ours, theirs in ((head, lent.head), (back, lent.back), (room, lent.room)):
+        ours[: len(theirs)] = theirs
+    return lent._replace(head=head, room=room, back=back)
 
 
 def _topology_of(graph: UnitGraph, previous: CutTree) -> Topology:
@@ -83,13 +91,4 @@ def _topology_of(graph: UnitGraph, previous: CutTree) -> Topology:
     start = measure_all(graph.n, edges.sources, edges.targets)
     head, back = np.empty(2 * graph.m, np.uint32), np.empty(2 * graph.m, np.uint32)
     pair_all(start, edges.sources, edges.targets, head, back)
-    space = 2 * graph.m + graph.m // 4 + 64
-    rows = np.zeros((2, 2 * graph.n), np.int64)
-    arcs = Arcs(
-        rows[0],
-        rows[1],
-        np.empty(space, np.uint32),
-        np.empty(space, np.int64),
-        np.empty(space, np.uint32),
-    )
-    return Topology(start, head, back, arcs)
+    return Topology(start, head, back, np.empty(2 * graph.m, np.int64))

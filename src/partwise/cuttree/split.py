@@ -15,7 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from partwise.cuttree.arcs import Arcs
-from partwise.cuttree.flow import IN_CORE, SIDE
+from partwise.cuttree.flow import IN_CORE, SIDE, wait_for_core
 
 ARC_TOP, VERTEX_TOP, DEPTH = 0, 1, 2
 """Slots of `Shelf.top`."""
@@ -29,7 +29,8 @@ class Shelf(NamedTuple):
     """Stack of graphs still to be solved, end to end in shared arrays.
 
     Attributes:
-        first, name: (v,) row start (from the graph's own first arc) and name of every vertex.
+        first, name, bound: (v,) row start (from the graph's own first arc), name and bound of
+            every vertex, as in `Marks`.
         head, room, back: (a,) as in `Arcs`, counted from the graph's own first arc and vertex.
         begin: (d, 2) first arc and first vertex of every graph on the stack.
         top: arcs, vertices and graphs in use.
@@ -37,6 +38,7 @@ class Shelf(NamedTuple):
 
     first: NDArray[np.int64]
     name: NDArray[np.int64]
+    bound: NDArray[np.int64]
     head: NDArray[np.uint32]
     room: NDArray[np.int64]
     back: NDArray[np.uint32]
@@ -48,6 +50,7 @@ class Shelf(NamedTuple):
 def make_shelf():
     """An empty stack of graphs."""
     return Shelf(
+        np.zeros(64, np.int64),
         np.zeros(64, np.int64),
         np.zeros(64, np.int64),
         np.zeros(256, np.uint32),
@@ -79,6 +82,7 @@ def _with_space(shelf, vertices, arcs):
     return Shelf(
         grown(shelf.first, v, v + vertices),
         grown(shelf.name, v, v + vertices),
+        grown(shelf.bound, v, v + vertices),
         grown(shelf.head, a, a + arcs),
         grown(shelf.room, a, a + arcs),
         grown(shelf.back, a, a + arcs),
@@ -116,8 +120,8 @@ def count_arcs_of_side(arcs, marks):
 
 
 @njit(cache=True, nogil=True)
-def store_side(arcs, marks, shelf, handle, inside, border):
-    """Put `marks.side` on the shelf, with one more vertex for the rest of the graph.
+def store_side(arcs, marks, shelf, handle, value, inside, border):
+    """Put `marks.side`, cut off by `value`, on the shelf, with one more vertex for the rest.
 
     Members have `dead == LEAVING` and their place in the side as `new_id`. Uses up the `back` of
     arcs inside the side: those rows die.
@@ -127,6 +131,7 @@ def store_side(arcs, marks, shelf, handle, inside, border):
     shelf = _with_space(shelf, size + 1, total)
     top, at, v0 = shelf.top, shelf.top[ARC_TOP], shelf.top[VERTEX_TOP]
     first, name = shelf.first[v0 : v0 + size + 1], shelf.name[v0 : v0 + size + 1]
+    bound = shelf.bound[v0 : v0 + size + 1]
     head, room, back = (
         shelf.head[at : at + total],
         shelf.room[at : at + total],
@@ -136,7 +141,7 @@ def store_side(arcs, marks, shelf, handle, inside, border):
     first[size] = rest
     for i in range(size):
         x = marks.side[i]
-        first[i], name[i] = k, marks.name[x]
+        first[i], name[i], bound[i] = k, marks.name[x], min(marks.bound[x], value)
         crossing = np.int64(0)
         for a in range(arcs.first[x], arcs.last[x]):
             if arcs.room[a] == 0:
@@ -157,7 +162,7 @@ def store_side(arcs, marks, shelf, handle, inside, border):
             head[rest], room[rest], back[rest] = i, crossing, k
             k += 1
             rest += 1
-    name[size] = ~handle
+    name[size], bound[size] = ~handle, value
     shelf.begin[top[DEPTH], 0] = at
     shelf.begin[top[DEPTH], 1] = v0
     top[ARC_TOP] += total
@@ -167,10 +172,11 @@ def store_side(arcs, marks, shelf, handle, inside, border):
 
 
 @njit(cache=True, nogil=True)
-def shrink_side(arcs, marks, z, used, handle):
-    """Replace `marks.side` by vertex `z`, whose row starts at `used`. Returns its end.
+def shrink_side(arcs, marks, z, used, handle, value):
+    """Replace `marks.side` by vertex `z`, whose row starts at `used`; it waits for the core.
 
     Parallel arcs to `z` are added up on the first of them; the others are left with no room.
+    Returns the end of the row.
     """
     first, last, head, room, back = arcs
     dead, slot, weight = marks.dead, marks.new_id, np.int64(0)
@@ -201,8 +207,9 @@ def shrink_side(arcs, marks, z, used, handle):
     for i in range(marks.tally[SIDE]):
         dead[marks.side[i]] = GONE
     first[z], last[z] = used, end
-    marks.name[z] = ~handle
+    marks.name[z], marks.bound[z] = ~handle, value
     marks.core_weight[z] = weight
+    wait_for_core(marks, z)
     return end
 
 
@@ -255,7 +262,9 @@ def take_graph(arcs, marks, shelf):
     for u in range(n):
         arcs.first[u] = shelf.first[v0 + u]
         arcs.last[u] = shelf.first[v0 + u + 1] if u + 1 < n else m
-        marks.name[u] = shelf.name[v0 + u]
+        marks.name[u], marks.bound[u] = shelf.name[v0 + u], shelf.bound[v0 + u]
+        if marks.name[u] < 0:
+            wait_for_core(marks, u)
     return Arcs(arcs.first, arcs.last, head, room, back), n, m
 
 
@@ -271,6 +280,7 @@ def copied_onto(shelf, other, k):
     at, v = other.top[ARC_TOP], other.top[VERTEX_TOP]
     other.first[v : v + v1 - v0] = shelf.first[v0:v1]
     other.name[v : v + v1 - v0] = shelf.name[v0:v1]
+    other.bound[v : v + v1 - v0] = shelf.bound[v0:v1]
     other.head[at : at + a1 - a0] = shelf.head[a0:a1]
     other.room[at : at + a1 - a0] = shelf.room[a0:a1]
     other.back[at : at + a1 - a0] = shelf.back[a0:a1]
