@@ -296,7 +296,15 @@ class BudgetedPenalty:
             state.pressure *= BACK_OFF if beyond else GROWTH
             state.pressure = min(state.pressure, schedule.max_pressure)
         if self.modules > 1:
+            self._notice_late_learning()
             self._judge()
+
+    def _notice_late_learning(self) -> None:
+        """What is learnt after the first splits may ask for one of its own, at once."""
+        state, schedule = self.state, self.schedule
+        if state.loss < state.before / 2 and not self.releasing:
+            state.before, state.refresh_due = state.loss, state.step
+            state.clear = min(state.clear, schedule.min_separation / schedule.min_contrast)
 
     def _allowed(self) -> float:
         floor = CHANCE_FLOOR * self.state.chance
