@@ -81,9 +81,8 @@ def grow(arcs: Arcs, owned: Callable[[Arcs], Arcs], units: Units, threads: int) 
     n = len(units.order)
     used = int(arcs.last[n - 1])
     marks, shelf = _marks_of(n, len(arcs.head)), make_shelf()
-    arcs, shelf, place, last, used = grow_core(
-        arcs, marks, shelf, units, units.order, 0, n, used, True
-    )
+    order = units.order
+    arcs, shelf, place, last, used = grow_core(arcs, marks, shelf, units, order, 0, n, used, True)
     if place < n:
         arcs, shelf, _, last, _ = grow_core(
             owned(arcs), marks, shelf, units, order, place, last, used, False
