@@ -11,7 +11,7 @@ from partwise.train.gpt import GPT, GPTConfig
 
 SETTINGS = (
     "context=8 width=16 layers=1 steps=6 batch=8 start=2 ramp=2 refresh_every=2 mask_after=1 "
-    "isolate_after=3 probes=100"
+    "probes=100"
 )
 MET = {
     "modules": 2,

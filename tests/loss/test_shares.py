@@ -137,15 +137,16 @@ def test_schedule_and_resume(model):
         other.load_state_dict({"labels": torch.zeros(3)})
 
 
-def test_steps_at_the_end_are_all_masked(model):
-    penalty = penalty_of(model, mask_share=1e-9, mask_after=1, isolate_after=3)
-    ids = two_alphabets(9, 8)
-    whole = []
-    for _ in range(7):
-        out = penalty.run(ids)
-        whole.append(torch.equal(out, model(ids)))
-        penalty()
-    assert whole == [True] * 5 + [False] * 2  # start 2, so isolated from step 5 on
+def test_a_penalty_in_every_third_step_counts_thrice(model):
+    dense, sparse = (
+        penalty_of(model, press_every=n, start=0, ramp=1, mask_share=0) for n in (1, 3)
+    )
+    for penalty in (dense, sparse):
+        penalty.set_labels(random_labels(penalty.units))
+        penalty()  # the ramp's first step
+    every, third = ([penalty().item() for _ in range(6)] for penalty in (dense, sparse))
+    assert third == pytest.approx([0, 0, 3 * every[2], 0, 0, 3 * every[5]])
+    assert min(every) > 0
 
 
 def test_switched_off_it_leaves_the_model_alone(model):

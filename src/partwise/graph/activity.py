@@ -21,6 +21,8 @@ from partwise.graph.unit_graph import UnitGraph, UnitGroup
 from partwise.graph.unit_map import UnitMap, WeightBlock
 
 MIN_CORRELATION = 0.12
+TOKENS_AT_ONCE = 32_768
+"""Tokens that usage is measured over in one forward pass: their logits must fit in memory."""
 
 
 @contextlib.contextmanager
@@ -152,6 +154,15 @@ def unit_usage(
     """
     length = sequences.shape[1]
     span = piece if piece is not None and length % piece == 0 else length
+    parts = sequences.split(max(1, TOKENS_AT_ONCE // length))
+    measured = [_usage_of(model, units, part, span) for part in parts]
+    return Usage(
+        np.concatenate([each.units for each in measured], 1),
+        np.sum([each.nats for each in measured], 0),
+    )
+
+
+def _usage_of(model: nn.Module, units: UnitMap, sequences: Tensor, span: int) -> Usage:
     usage = torch.zeros(units.n, sequences.numel() // span)
     residual = torch.zeros(units.n, dtype=torch.bool)
     for group in units.groups:
@@ -160,7 +171,7 @@ def unit_usage(
     def see(position: int, block: WeightBlock, x: Tensor) -> None:
         if not x.dtype.is_floating_point:
             counts = torch.zeros(usage.shape[1], len(block.senders))
-            counts.scatter_add_(1, x.cpu().view(-1, span), torch.ones(usage.shape[1], span))
+            counts.scatter_add_(1, x.cpu().reshape(-1, span), torch.ones(usage.shape[1], span))
             usage.index_add_(0, block.senders, counts.T / span)
         elif not residual[block.senders[0]]:
             own, place = torch.unique(block.senders, return_inverse=True)
@@ -169,8 +180,7 @@ def unit_usage(
             usage[own] = squares.sqrt().view(-1, span, len(own)).mean(1).T
 
     with reading_inputs(model, units, see):
-        output = model(sequences)
-    logits = logits_of(output)
+        logits = logits_of(model(sequences))
     targets = sequences[:, 1:].flatten()
     loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), targets, reduction="none")
     nats = torch.zeros(logits.shape[-1], dtype=torch.float64)

@@ -40,6 +40,8 @@ class ShareSchedule:
         strength: weight of the penalty, in nats per unit of Newman's Q.
         start: steps of plain training before the first partition.
         ramp: steps over which the strength rises from 0 to full.
+        press_every: steps between steps with a penalty, which then counts as many times; large
+            networks save time with 4.
         refresh_every: steps between partitions.
         freeze_after: steps after `start` from which the partition no longer changes.
         inflations: powers of the co-usage capacities that trees are built for.
@@ -50,7 +52,6 @@ class ShareSchedule:
             tokens to this power.
         mask_share: share of steps in which the network runs without its interface weights.
         mask_after: steps after `start` before masking begins.
-        isolate_after: steps after `start` from which every step is masked.
         probes: pieces of text that usage is measured over.
         piece: tokens per piece; longer sequences are cut into such.
         tree_units: units that the cut tree of co-usage is built over, at most.
@@ -60,17 +61,17 @@ class ShareSchedule:
 
     strength: float = 3.0
     start: int = 400
-    ramp: int = 600
+    ramp: int = 1600
+    press_every: int = 1
     refresh_every: int = 50
     freeze_after: int = 300
     inflations: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
     min_gain: float = 0.05
     min_contrast: float = 0.7
     min_correlation: float = 0.12
-    quota_power: float = 0.5
-    mask_share: float = 0.6
+    quota_power: float = 1.0
+    mask_share: float = 0.35
     mask_after: int = 800
-    isolate_after: int = 1800
     probes: int = 768
     piece: int = 32
     tree_units: int = 2048
@@ -185,7 +186,8 @@ class SharePenalty:
 
     def __call__(self) -> Tensor:
         """The penalty at this step, a scalar; advances the schedule by one step."""
-        weight = self.weight
+        every = self.schedule.press_every
+        weight = self.weight * every * (self.step % every == 0)
         self.step += 1
         if weight == 0 or self.modules == 1:
             return next(self.model.parameters()).new_zeros(())
@@ -282,11 +284,8 @@ class SharePenalty:
 
     def _masks_this_step(self) -> bool:
         s = self.schedule
-        since = self.step - s.start
-        if self.modules == 1 or s.mask_share == 0 or since < s.mask_after:
+        if self.modules == 1 or self.step < s.start + s.mask_after:
             return False
-        if since >= s.isolate_after:
-            return True
         return bool(np.random.default_rng((s.seed, self.step)).random() < s.mask_share)
 
 
