@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from partwise.cuttree import CutTree, cut_tree
 from partwise.errors import GraphError
 from partwise.graph.unit_graph import UnitGraph
+from partwise.modules.likelihood import MAX_UNITS, likelihood_fits, refitted
 from partwise.modules.null import shuffled_graph
 from partwise.modules.splitting import (
     merge_order,
@@ -27,6 +28,13 @@ INFLATIONS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 EXPANDED_INFLATION = 4.0
 MAX_EXPANDED = 2048  # units; expansion is dense
 SAME_Q = 1e-12
+CLEAR = 0.4
+"""Separation from which on a split of a tree's pieces stands out by capacity."""
+FAR = 0.75
+"""Separation from which on weaker splits of the likeliest partition are held to the contrast; where
+none reaches it, differences between them are noise, and the likeliest number of modules stays."""
+LEAST_BEYOND = 2.0
+"""Standard deviations that modules must be beyond the shuffles, besides their p-value."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +47,11 @@ class Significance:
             same number of modules (sparse networks reach a high Q with many; so would any).
         null_std: its standard deviation.
         z: (q - null_mean) / null_std.
-        p_value: (1 + number of shuffles that reach q) / (1 + shuffles).
+        p_value: (1 + number of shuffles that reach as high a score) / (1 + shuffles); the score is
+            Q, or the nats saved where the partition was found by likelihood.
         samples: number of shuffled networks.
+        beyond: how many standard deviations the score is above that of the shuffles; with few
+            shuffles a p-value of 0.05 alone is one in twenty by definition.
     """
 
     q: float
@@ -49,6 +60,7 @@ class Significance:
     z: float
     p_value: float
     samples: int
+    beyond: float = np.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +75,7 @@ class Hierarchy:
         inflation: the power p that was chosen, by the Q it reached.
         q: Newman's Q of `labels`.
         significance: the null-model test, or None if it was not asked for.
+        saved: nats that `likelihood_fits` saves on this graph, where `pieces` are from there.
     """
 
     labels: NDArray[np.int64]
@@ -72,6 +85,7 @@ class Hierarchy:
     inflation: float
     q: float
     significance: Significance | None = None
+    saved: float | None = None
 
     @property
     def modules(self) -> int:
@@ -105,15 +119,17 @@ def find_modules(
 
     A cut tree is built for each inflation, and one for `expanded` capacities, and split along
     its edges by the gain in Newman's Q of the true capacities; units then settle where they gain
-    Q, and the tree that leads to the highest Q wins. From the nest of mergers that follows,
-    splits are kept from the coarsest on as long as their modules are nearly as far apart as any
-    in the nest (see `separations`): a rule without a scale, for any number of modules. What
-    remains is kept only if its Q is out of reach in shuffled networks; otherwise the answer is
-    one module.
+    Q, and the tree that leads to the highest Q wins. The likeliest partition (see
+    `modules.likelihood`) takes its place where it is one into modules. From the nest of mergers
+    that follows, splits are kept from the coarsest on as long as their modules are nearly as far
+    apart as any in the nest (see `separations`): a rule without a scale, for any number of
+    modules. What remains is kept only if it is out of reach in shuffled networks; otherwise the
+    answer is one module.
 
     Args:
         graph: units and capacities.
-        min_gain: Q that a split must earn to be kept.
+        min_gain: Q that a split must earn to be kept; this and the next bind the likeliest
+            partition only where some split of it is wide (`FAR`).
         min_contrast: least separation of a split that is kept, as a share of the largest.
         inflations: powers p of the capacities that trees are built for.
         max_modules: at most this many pieces of a tree, before units settle.
@@ -131,7 +147,7 @@ def find_modules(
     if null_samples == 0 or found.modules == 1:
         return found
     tested = _significance(graph, found, inflations, max_modules, null_samples, seed)
-    if tested.p_value <= significance:
+    if tested.p_value <= significance and tested.beyond >= LEAST_BEYOND:
         return replace(found, significance=tested)
     return replace(found, labels=np.zeros_like(found.labels), q=0.0, significance=tested)
 
@@ -148,8 +164,8 @@ def search_modules(
 
     Args:
         graph, min_gain, inflations, max_modules, min_contrast: as in `find_modules`.
-        expand: build a tree on `expanded` capacities too, and every tree. Without it trees are
-            built from the strongest inflation down, until two lead to the same modules.
+        expand: build every tree, one on `expanded` capacities too, and ask the likelihood. Without
+            it trees are built from the strongest inflation down, until two lead to the same Q.
     """
     best: tuple[float, NDArray[np.int64], CutTree, float] | None = None
     neighbours = neighbours_of(graph)
@@ -166,11 +182,53 @@ def search_modules(
     if best is None:
         raise GraphError("find_modules needs at least one inflation, such as 1.0")
     _, pieces, tree, inflation = best
+    saved = None
+    if expand:
+        pieces, saved = _likeliest(graph, pieces)
     mass = module_masses(graph, pieces)
     merges = tuple(merge_order(mass))
     undone = splits_kept(mass, merges, min_gain, min_contrast)
+    if saved is not None and separations(mass, merges).max() < FAR:
+        undone = len(merges)
     labels = by_volume(graph, merged(pieces, merges[: len(merges) - undone]))
-    return Hierarchy(labels, pieces, merges, tree, inflation, newman_q(graph, labels))
+    q = newman_q(graph, labels)
+    return Hierarchy(labels, pieces, merges, tree, inflation, q, saved=saved)
+
+
+def _likeliest(
+    graph: UnitGraph, pieces: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], float | None]:
+    """The likeliest partition, and the nats it saves; `pieces` and None where it has no modules.
+
+    The nats are those of the search that shuffled networks get as well, which does not start
+    from `pieces`.
+    """
+    if graph.n > MAX_UNITS or not graph.capacities.any():
+        return pieces, None
+    fits = likelihood_fits(graph)
+    saved = max((fit.saved for fit in fits), default=0.0)
+    mass = module_masses(graph, pieces)
+    merges, finest = merge_order(mass), int(pieces.max()) + 1
+    nest = [merged(pieces, merges[:done]) for done in range(finest)]
+    best = max(refitted(graph, fits, nest), key=lambda fit: fit.saved, default=None)
+    if best is None or best.saved <= 0:
+        return pieces, None
+    is_clear = finest > 1 and separations(mass, merges).max() >= CLEAR
+    return (best.labels, saved) if _are_modules(graph, best.labels, is_clear) else (pieces, None)
+
+
+def _are_modules(graph: UnitGraph, labels: NDArray[np.int64], is_clear: bool) -> bool:
+    """Whether the parts of a likely partition hold together rather than differ in kind.
+
+    The likelihood also knows partitions that are none into modules, such as live against idle
+    units. Where capacities alone show clear modules, every merger of two parts must lose Q;
+    where they do not, all mergers together must not gain more than a quarter of it.
+    """
+    costs = np.array([cost for _, _, cost in merge_order(module_masses(graph, labels))])
+    if is_clear:
+        return bool(costs.min() > 0)
+    levels = np.r_[0.0, costs[::-1].cumsum()]
+    return bool(levels[-1] > 0 and levels[-1] >= 0.8 * levels.max())
 
 
 def expanded(graph: UnitGraph) -> UnitGraph:
@@ -260,27 +318,39 @@ def _significance(
     samples: int,
     seed: int,
 ) -> Significance:
-    null = np.array(
-        [
-            _null_q(graph, (seed, sample), found.modules, inflations, max_modules)
-            for sample in range(samples)
-        ]
+    rows = []
+    for sample in range(samples):
+        shuffled = shuffled_graph(graph, np.random.default_rng((seed, sample)))
+        if found.saved is None:
+            q = _null_q(shuffled, found.modules, inflations, max_modules)
+            rows.append((q, q))
+        else:
+            rows.append(_null_saved(shuffled, found.modules))
+    null, scores = np.array(rows).T
+    score = found.q if found.saved is None else found.saved
+    p_value = (1 + int((scores >= score).sum())) / (1 + samples)
+    beyond = (score - scores.mean()) / _spread(scores)
+    z = (found.q - null.mean()) / _spread(null)
+    return Significance(
+        found.q, float(null.mean()), _spread(null), float(z), p_value, samples, float(beyond)
     )
-    spread = max(float(null.std(ddof=1)) if samples > 1 else 0.0, 1e-12)
-    mean, reached = float(null.mean()), int((null >= found.q).sum())
-    p_value = (1 + reached) / (1 + samples)
-    return Significance(found.q, mean, spread, (found.q - mean) / spread, p_value, samples)
+
+
+def _spread(values: NDArray[np.float64]) -> float:
+    return max(float(values.std(ddof=1)) if len(values) > 1 else 0.0, 1e-12)
+
+
+def _null_saved(shuffled: UnitGraph, modules: int) -> tuple[float, float]:
+    """Q of a shuffled network's likeliest partition into about as many modules; nats saved."""
+    fits = likelihood_fits(shuffled)
+    near = min(fits, key=lambda fit: abs(int(fit.labels.max()) + 1 - modules))
+    return newman_q(shuffled, near.labels), max(fit.saved for fit in fits)
 
 
 def _null_q(
-    graph: UnitGraph,
-    seed: tuple[int, int],
-    modules: int,
-    inflations: Sequence[float],
-    max_modules: int,
+    shuffled: UnitGraph, modules: int, inflations: Sequence[float], max_modules: int
 ) -> float:
     """The highest Q of a shuffled network with this many modules (or fewer, if it has no more)."""
-    shuffled = shuffled_graph(graph, np.random.default_rng(seed))
     best, neighbours = 0.0, neighbours_of(shuffled)
     for seen, inflation in _views(shuffled, inflations, expand=True):
         tree = cut_tree(weighty(seen.inflated(inflation)))
