@@ -126,6 +126,22 @@ def test_resuming_ends_with_the_same_bits(tmp_path, one_thread):
     assert cut.metrics() == whole.metrics()
 
 
+def test_a_run_within_a_budget_resumes_with_the_same_bits(tmp_path, one_thread):
+    fields = {**TINY, "l1": 0.0, "cut_tree": {"budget": 0.05}}
+    whole = Trainer.new(recipe_from(fields))
+    cut = RunDirectory.create(tmp_path / "cut", recipe_from(fields))
+    first = Trainer.new(recipe_from(fields))
+    for _ in range(35):
+        first.advance()
+    cut.save(first)
+    assert same(train(cut.resume()).state_dict(), train(whole).state_dict())
+
+
+def test_a_budget_decides_alone():
+    with pytest.raises(RecipeError, match="leave them 0"):
+        recipe_from({**TINY, "cut_tree": {"budget": 0.05}})
+
+
 def test_a_killed_run_resumes_with_the_same_bits(tmp_path, one_thread):
     fields = {**TINY, "training": {**TINY["training"], "steps": 4000, "log_every": 1000}}
     recipe = recipe_from(fields)
