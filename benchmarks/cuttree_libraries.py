@@ -28,8 +28,6 @@ def partwise(graph: UnitGraph) -> Outcome:
         begin = time.process_time()
         tree = cut_tree(graph)
         times.append(time.process_time() - begin)
-        if times[0] > 5:
-            break
     return statistics.median(times), float(tree.value[tree.order[1:]].sum()), tree.nontrivial_edges
 
 

@@ -184,39 +184,33 @@ def measure_all(n, sources, targets):
 
 
 @njit(cache=True, nogil=True)
-def pair_all(start, sources, targets, head, back):
-    """Write the head and the opposite of every arc, in edge order within each row."""
+def pair_all(start, sources, targets, head, back, edge):
+    """Write the head, the opposite and the edge of every arc, in edge order within each row."""
     at = start[:-1].copy()
     for e in range(len(sources)):
         u, v = sources[e], targets[e]
         a, b = at[u], at[v]
         at[u] = a + 1
         at[v] = b + 1
-        head[a], back[a] = v, b
-        head[b], back[b] = u, a
+        head[a], back[a], edge[a] = v, b, e
+        head[b], back[b], edge[b] = u, a, e
 
 
 @njit(cache=True, nogil=True)
-def refill(start, sources, targets, capacities, f1, f2, f3, room):
+def refill(start, edge, capacities, f1, f2, f3, room):
     """Rewrite the capacities of `pair_all`'s arcs. Returns what `measure` does, but the rows."""
-    at = start[:-1].copy()
-    degree, rest = np.zeros(len(at), np.int64), np.zeros(len(at), np.int64)
+    n = len(start) - 1
+    degree, rest = np.zeros(n, np.int64), np.zeros(n, np.int64)
     is_whole = True
-    for e in range(len(capacities)):
-        x = np.float64(capacities[e]) * f1 * f2
-        rounded = np.rint(x)
-        hi = np.int64(rounded)
-        u, v = sources[e], targets[e]
-        if x != rounded:
-            lo = np.int64(np.rint((x - rounded) * f3))
-            rest[u] += lo
-            rest[v] += lo
-            is_whole = False
-        a, b = at[u], at[v]
-        at[u] = a + 1
-        at[v] = b + 1
-        room[a] = hi
-        room[b] = hi
-        degree[u] += hi
-        degree[v] += hi
+    for u in range(n):
+        hi_sum, lo_sum = np.int64(0), np.int64(0)
+        for a in range(start[u], start[u + 1]):
+            x = np.float64(capacities[edge[a]]) * f1 * f2
+            rounded = np.rint(x)
+            room[a] = np.int64(rounded)
+            hi_sum += room[a]
+            if x != rounded:
+                lo_sum += np.int64(np.rint((x - rounded) * f3))
+                is_whole = False
+        degree[u], rest[u] = hi_sum, lo_sum
     return degree, rest, is_whole

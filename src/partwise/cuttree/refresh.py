@@ -22,12 +22,14 @@ class Topology(NamedTuple):
     Attributes:
         start: (n + 1,) first arc of every unit.
         head, back: (2 m,) as in `Arcs`, never written again.
+        edge: (2 m,) the edge every arc belongs to, never written again.
         room: (2 m,) the capacities of the last refresh.
     """
 
     start: NDArray[np.int64]
     head: NDArray[np.uint32]
     back: NDArray[np.uint32]
+    edge: NDArray[np.uint32]
     room: NDArray[np.int64]
 
 
@@ -38,7 +40,7 @@ _TOPOLOGY = weakref.WeakKeyDictionary()
 def refresh_cut_tree(graph: UnitGraph, previous: CutTree) -> CutTree:
     """Exact cut tree of `graph`, at less cost when `previous` was of the same edges.
 
-    The first refresh of a tree lays the rows out and keeps them with the tree it returns (32 bytes
+    The first refresh of a tree lays the rows out and keeps them with the tree it returns (40 bytes
     per edge); from the second on only capacities are rewritten. Chain the calls:
     `tree = refresh_cut_tree(graph, tree)`; one call at a time, since the rows are shared. The
     result is that of `cut_tree(graph)`, up to ties.
@@ -58,7 +60,9 @@ def refresh_cut_tree(graph: UnitGraph, previous: CutTree) -> CutTree:
     topology = _topology_of(graph, previous)
     edges = edges_of(graph)
     scale = scale_of(edges.capacities)
-    degree, rest, is_whole = refill(topology.start, *edges, *scale.factors(), topology.room)
+    degree, rest, is_whole = refill(
+        topology.start, topology.edge, edges.capacities, *scale.factors(), topology.room
+    )
     units = units_of(degree, rest)
     grow(_lent(topology), _owned, units, threads=1)
     tree = rooted(edges, scale, units, is_whole)
@@ -89,6 +93,6 @@ def _topology_of(graph: UnitGraph, previous: CutTree) -> Topology:
         return topology
     edges = edges_of(graph)
     start = measure_all(graph.n, edges.sources, edges.targets)
-    head, back = np.empty(2 * graph.m, np.uint32), np.empty(2 * graph.m, np.uint32)
-    pair_all(start, edges.sources, edges.targets, head, back)
-    return Topology(start, head, back, np.empty(2 * graph.m, np.int64))
+    head, back, edge = (np.empty(2 * graph.m, np.uint32) for _ in range(3))
+    pair_all(start, edges.sources, edges.targets, head, back, edge)
+    return Topology(start, head, back, edge, np.empty(2 * graph.m, np.int64))
