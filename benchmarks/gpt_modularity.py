@@ -5,13 +5,14 @@ trained network from its weights alone, and scores them by capacity and by funct
 the JSON file as they are made; the same command goes on where it was stopped. Each row also holds
 both partitions, the one found and the one trained with, so that strays can be named.
 
-    python -m benchmarks.gpt_modularity --streams letters,digits --seeds 5 \
-        --methods cut-tree,l1,blocks --json benchmarks/results/gpt_letters_digits.json
+    python -m benchmarks.gpt_modularity --streams letters,digits --first-seed 100 --seeds 5 \
+        --methods cut-tree,l1,blocks --json benchmarks/results/gpt_letters_digits_fresh.json
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import subprocess
@@ -148,7 +149,8 @@ def main() -> None:
     torch.set_num_threads(1)
     corpus = known_streams(tuple(args.streams.split(",")), read_text(args.english))
     recipe = recipe_from_settings(args.set)
-    rows = rows_so_far(args.json)
+    study = {"streams": args.streams, "recipe": json.loads(json.dumps(asdict(recipe)))}
+    rows = rows_so_far(args.json, study)
     for seed in range(args.first_seed, args.first_seed + args.seeds):
         seeded = replace(recipe, seed=seed, shares=replace(recipe.shares, seed=seed))
         for method in ("plain", *(m for m in args.methods.split(",") if m != "plain")):
@@ -161,12 +163,18 @@ def main() -> None:
                 row["loss_gap_nats"] = 0.0
             rows.append(row)
             print({k: v for k, v in row.items() if not isinstance(v, dict | list)}, flush=True)
-            write_json(args.json, {"machine": machine(), "streams": args.streams, "rows": rows})
+            write_json(args.json, {"machine": machine(), **study, "rows": rows})
 
 
-def rows_so_far(path: Path) -> list[dict[str, Any]]:
-    """The rows that an earlier, interrupted call has made."""
-    return list(read_json(path)["rows"]) if path.exists() else []
+def rows_so_far(path: Path, study: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows that an earlier, interrupted call of the same study has made."""
+    if not path.exists():
+        return []
+    before = read_json(path)
+    other = [name for name, value in study.items() if before.get(name) != value]
+    if other:
+        raise SystemExit(f"{path} is of another study ({', '.join(other)}); choose another file")
+    return list(before["rows"])
 
 
 if __name__ == "__main__":

@@ -197,7 +197,7 @@ def finetune(
 
     The result in OUT/model loads with from_pretrained. Go on with partwise train --resume OUT.
 
-    Example: partwise finetune --model openai-community/gpt2 --text a.txt --set lr=1e-4
+    Example: partwise finetune --model openai-community/gpt2 --text a.txt --set context=128
     """
     from partwise import cli_gpt
 

@@ -18,6 +18,8 @@ from partwise.errors import RecipeError
 Progress = Callable[[], AbstractContextManager[Any]]
 QUIET = ("huggingface_hub", "transformers", "datasets", "lm_eval")
 GPT_MODEL = "gpt"
+FINETUNE_LR = 1e-4
+"""A pretrained model forgets at the rate that suits a fresh one."""
 
 
 def train_gpt_command(
@@ -31,11 +33,12 @@ def train_gpt_command(
     model: str | None = None,
 ) -> None:
     """`partwise train --model gpt`, and `partwise finetune` where `model` is one to begin from."""
-    from partwise.train.gpt_recipe import recipe_from_settings
+    from partwise.train.gpt_recipe import GPTRecipe, recipe_from_settings
     from partwise.train.gpt_run import finetune, train_from_scratch
 
     seeds = [] if seed is None else [f"seed={seed}"]
-    recipe = recipe_from_settings([*settings, *seeds])
+    usual = GPTRecipe() if model is None else GPTRecipe(lr=FINETUNE_LR)
+    recipe = recipe_from_settings([*settings, *seeds], usual)
     if model is None:
         start = partial(train_from_scratch, out, texts, recipe, bpe)
     else:

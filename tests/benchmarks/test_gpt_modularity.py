@@ -28,10 +28,12 @@ def study(tmp_path, monkeypatch):
     english = tmp_path / "english.txt"
     english.write_text("it was the best of times. " * 100)
 
-    def run(methods, seeds):
+    def run(methods, seeds, *settings):
         arguments = ["--methods", methods, "--seeds", str(seeds), "--first-seed", "5"]
         where = ["--json", str(tmp_path / "rows.json"), "--english", str(english)]
-        monkeypatch.setattr(sys, "argv", ["study", *arguments, *where, "--set", *SETTINGS.split()])
+        monkeypatch.setattr(
+            sys, "argv", ["study", *arguments, *where, "--set", *SETTINGS.split(), *settings]
+        )
         gpt_modularity.main()
         return json.loads((tmp_path / "rows.json").read_text())["rows"]
 
@@ -58,6 +60,8 @@ def test_a_stopped_study_makes_only_the_rows_that_are_missing(study, monkeypatch
     assert len(row["found_labels"]) == len(row["trained_labels"])
     assert 0 <= row["interface_frac_by_matrix"]["tokens.weight"] <= 1
     assert row["recipe"]["steps"] == 6
+    with pytest.raises(SystemExit, match=r"of another study \(recipe\)"):
+        study("cut-tree", 1, "steps=7")
 
 
 def test_every_bar_counts():
