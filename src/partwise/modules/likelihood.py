@@ -163,26 +163,20 @@ def _k_means(points, draws, rounds=30):
     n, k = len(points), draws.shape[1]
     best, answer = np.inf, np.zeros(n, np.int64)
     for trial in range(len(draws)):
-        centres = np.empty((k, points.shape[1]))
-        centres[0] = points[int(draws[trial, 0] * n)]
-        near = ((points - centres[0]) ** 2).sum(1)
-        for c in range(1, k):
-            pick = np.searchsorted(np.cumsum(near), draws[trial, c] * near.sum())
-            centres[c] = points[min(pick, n - 1)]
-            near = np.minimum(near, ((points - centres[c]) ** 2).sum(1))
-        labels, total = np.zeros(n, np.int64), np.inf
+        centres, labels, total = _spread_out(points, draws[trial]), np.zeros(n, np.int64), np.inf
         for _ in range(rounds):
             before, total = total, 0.0
             sums, count = np.zeros_like(centres), np.zeros(k)
             for v in range(n):
                 least = np.inf
                 for c in range(k):
-                    distance = ((points[v] - centres[c]) ** 2).sum()
+                    distance = _distance(points, v, centres, c)
                     if distance < least:
                         least, labels[v] = distance, c
                 total += least
-                sums[labels[v]] += points[v]
                 count[labels[v]] += 1
+                for i in range(points.shape[1]):
+                    sums[labels[v], i] += points[v, i]
             for c in range(k):
                 if count[c] > 0:
                     centres[c] = sums[c] / count[c]
@@ -191,6 +185,30 @@ def _k_means(points, draws, rounds=30):
         if total < best:
             best, answer = total, labels
     return answer
+
+
+@njit(cache=True, nogil=True)
+def _spread_out(points, draws):
+    """(k, d) of the points, each drawn by its squared distance from those before."""
+    n, k = len(points), len(draws)
+    centres, near = np.empty((k, points.shape[1])), np.empty(n)
+    centres[0] = points[int(draws[0] * n)]
+    for v in range(n):
+        near[v] = _distance(points, v, centres, 0)
+    for c in range(1, k):
+        pick = np.searchsorted(np.cumsum(near), draws[c] * near.sum())
+        centres[c] = points[min(pick, n - 1)]
+        for v in range(n):
+            near[v] = min(near[v], _distance(points, v, centres, c))
+    return centres
+
+
+@njit(cache=True, nogil=True)
+def _distance(points, v, centres, c):
+    total = 0.0
+    for i in range(points.shape[1]):
+        total += (points[v, i] - centres[c, i]) ** 2
+    return total
 
 
 @njit(cache=True, nogil=True)
