@@ -2,7 +2,8 @@
 
 Plain and penalised stretches of steps alternate in one process on one thread, and processor time
 is compared, so that other work on the machine weighs on both alike. Refreshes are timed by
-themselves and dealt out over `refresh_every` steps; the plain twin has the same L1 pressure.
+themselves and dealt out over the steps between them: those of a digits-pair run to its end, where
+they become rarer as the partition comes to rest. The plain twin has the same L1 pressure.
 
     python -m benchmarks.penalty_overhead --json benchmarks/results/penalty_overhead.json
 """
@@ -78,17 +79,33 @@ CASES = {
 """Name -> how to make it, steps per stretch, pairs of stretches."""
 
 
+def steps_between_refreshes() -> float:
+    """Mean over a digits-pair run by the default recipe, from the penalty's start on."""
+    made = Trainer.new(recipe_from({"l1": 4.0, "cut_tree": {"strength": 1.0}}))
+    penalty = made.penalty
+    assert isinstance(penalty, CutTreePenalty)
+    steps, due, refreshes = made.recipe.training.steps, penalty.clock.due, 0
+    for _ in range(steps):
+        made.advance()
+        refreshes, due = refreshes + (penalty.clock.due != due), penalty.clock.due
+    return (steps - penalty.schedule.start) / max(1, refreshes)
+
+
 def overhead(
-    task: str, make: Callable[[float], tuple[Advance, CutTreePenalty]], stretch: int, rounds: int
+    task: str,
+    between: float,
+    make: Callable[[float], tuple[Advance, CutTreePenalty]],
+    stretch: int,
+    rounds: int,
 ) -> Row:
-    """One row of the record."""
+    """One row of the record, for refreshes every `between` steps."""
     (plain, _), (ours, penalty) = make(0.0), make(1.0)
     every = penalty.schedule.refresh_every
     penalty.refresh()
     refresh_s = median(seconds(penalty.refresh) for _ in range(5))
     if penalty.modules < 2:  # the cost of a step does not depend on which units are together
         penalty.set_labels(torch.arange(penalty.units.n) % 4)
-    penalty.schedule = CutTreeSchedule(**{**vars(penalty.schedule), "refresh_every": NEVER})
+    penalty.clock.due = NEVER
     penalty.step = max(penalty.step, penalty.schedule.start) + 1
     pairs = [(seconds(plain, stretch), seconds(ours, stretch)) for _ in range(rounds)]
     plain_s = median(a for a, _ in pairs) / stretch
@@ -99,8 +116,9 @@ def overhead(
         "ours_step_s": median(b for _, b in pairs) / stretch,
         "step_overhead_frac": step_frac,
         "refresh_s": refresh_s,
-        "refresh_every": every,
-        "overhead_frac": step_frac + refresh_s / every / plain_s,
+        "steps_between_refreshes": between,
+        "overhead_frac": step_frac + refresh_s / between / plain_s,
+        "overhead_while_moving_frac": step_frac + refresh_s / every / plain_s,
         "modules": penalty.modules,
     }
 
@@ -119,9 +137,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    rows = []
+    rows, between = [], steps_between_refreshes()
     for task, case in CASES.items():
-        rows.append(overhead(task, *case))
+        rows.append(overhead(task, between, *case))
         print(rows[-1], flush=True)
         write_json(given.json, {"machine": machine(), "rows": rows})
 
