@@ -42,7 +42,7 @@ def row(job: Job) -> Row:
 def _planted(job: Job) -> Row:
     _, layers, modules, cross, sparse, seed = job
     graph, truth = planted_blocks(_widths(layers), modules, cross, seed, sparse)
-    ours = find_modules(graph, null_samples=0)
+    ours = find_modules(graph, null_samples=0, weak=True)
     found = {
         "ours": ours.labels,
         "leiden": leiden(graph),
@@ -65,8 +65,9 @@ def _structureless(layers: str, kind: str, seed: int) -> Row:
         if kind == "thinned":
             kept = np.random.default_rng(seed).random(graph.m) < 0.2
             graph = graph.with_capacities(np.where(kept, graph.capacities, 0.0))
-    found = find_modules(graph, seed=seed)
-    return {"modules_ours": found.modules, "modules_leiden": int(leiden(graph).max()) + 1}
+    found, weak = (find_modules(graph, seed=seed, weak=weak) for weak in (False, True))
+    row: Row = {"modules_ours": found.modules, "modules_weak": weak.modules}
+    return row | {"modules_leiden": int(leiden(graph).max()) + 1}
 
 
 def _widths(layers: str) -> list[int]:

@@ -36,6 +36,9 @@ none reaches it, differences between them are noise, and the likeliest number of
 LEAST_BEYOND = 3.0
 """Standard deviations that likely modules must be beyond the shuffles, besides their p-value: with
 19 shuffles one structureless network in twenty has p = 0.05."""
+LEAST_EXCESS = 0.01
+"""Q that modules must be beyond the shuffles' mean, besides their p-value: where a few idle units make
+every shuffle alike, any Q has p = 0.05."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +117,13 @@ def find_modules(
     null_samples: int = 19,
     significance: float = 0.05,
     seed: int = 0,
+    weak: bool = False,
 ) -> Hierarchy:
     """The modules of a unit graph, from capacities alone.
 
     A cut tree is built for each inflation, and one for `expanded` capacities, and split along
     its edges by the gain in Newman's Q of the true capacities; units then settle where they gain
-    Q, and the tree that leads to the highest Q wins. The likeliest partition (see
+    Q, and the tree that leads to the highest Q wins. With `weak` the likeliest partition (see
     `modules.likelihood`) takes its place where it is one into modules. From the nest of mergers
     that follows, splits are kept from the coarsest on as long as their modules are nearly as far
     apart as any in the nest (see `separations`): a rule without a scale, for any number of
@@ -136,6 +140,9 @@ def find_modules(
         null_samples: shuffled networks in the significance test; 0 skips it.
         significance: largest p-value at which modules are believed.
         seed: seed of the shuffles.
+        weak: find weak modules too, those of a network most of whose capacity lies between its
+            modules. Networks that were not trained to be modular have such parts: units that
+            read the same strokes of a digit, say.
 
     >>> import numpy as np
     >>> u, v = np.triu_indices(12, 1)
@@ -143,11 +150,14 @@ def find_modules(
     >>> find_modules(two, null_samples=0).labels.tolist()
     [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1]
     """
-    found = search_modules(graph, min_gain, inflations, max_modules, min_contrast)
+    found = search_modules(graph, min_gain, inflations, max_modules, min_contrast, weak=weak)
     if null_samples == 0 or found.modules == 1:
         return found
     tested = _significance(graph, found, inflations, max_modules, null_samples, seed)
-    is_beyond = found.saved is None or tested.beyond >= LEAST_BEYOND
+    if found.saved is None:
+        is_beyond = tested.q - tested.null_mean >= LEAST_EXCESS
+    else:
+        is_beyond = tested.beyond >= LEAST_BEYOND
     if tested.p_value <= significance and is_beyond:
         return replace(found, significance=tested)
     return replace(found, labels=np.zeros_like(found.labels), q=0.0, significance=tested)
@@ -160,13 +170,14 @@ def search_modules(
     max_modules: int = 64,
     min_contrast: float = 0.4,
     expand: bool = True,
+    weak: bool = False,
 ) -> Hierarchy:
     """`find_modules` without its significance test.
 
     Args:
-        graph, min_gain, inflations, max_modules, min_contrast: as in `find_modules`.
-        expand: build every tree, one on `expanded` capacities too, and ask the likelihood. Without
-            it trees are built from the strongest inflation down, until two lead to the same Q.
+        graph, min_gain, inflations, max_modules, min_contrast, weak: as in `find_modules`.
+        expand: build every tree, one on `expanded` capacities too. Without it trees are built
+            from the strongest inflation down, until two lead to the same Q.
     """
     best: tuple[float, NDArray[np.int64], CutTree, float] | None = None
     neighbours = neighbours_of(graph)
@@ -184,7 +195,7 @@ def search_modules(
         raise GraphError("find_modules needs at least one inflation, such as 1.0")
     _, pieces, tree, inflation = best
     saved = None
-    if expand:
+    if weak:
         pieces, saved = _likeliest(graph, pieces)
     mass = module_masses(graph, pieces)
     merges = tuple(merge_order(mass))
