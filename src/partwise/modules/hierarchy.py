@@ -37,8 +37,8 @@ LEAST_BEYOND = 3.0
 """Standard deviations that likely modules must be beyond the shuffles, besides their p-value: with
 19 shuffles one structureless network in twenty has p = 0.05."""
 LEAST_EXCESS = 0.01
-"""Q that modules must be beyond the shuffles' mean, besides their p-value: where a few idle units make
-every shuffle alike, any Q has p = 0.05."""
+"""Q that modules must be beyond the shuffles, besides their p-value: where idle units make all
+shuffles alike, any Q has p = 0.05."""
 
 
 @dataclass(frozen=True)
