@@ -76,7 +76,9 @@ def _over_ray(work: Callable[[Job], Row], jobs: Sequence[Job], workers: int) -> 
     import ray
 
     if not ray.is_initialized():
-        ray.init(num_cpus=None if os.environ.get("RAY_ADDRESS") else workers)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        cluster = "RAY_ADDRESS" in os.environ
+        ray.init() if cluster else ray.init(num_cpus=workers, include_dashboard=False)
 
     @ray.remote(num_cpus=1)
     def remote(job: Job) -> Row:
