@@ -71,7 +71,7 @@ class BudgetSchedule:
     inflations: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
     min_gain: float = 0.01
     min_separation: float = 0.45
-    min_contrast: float = 0.7
+    min_contrast: float = 0.55
     keep_contrast: float = 0.45
     undo: bool = True
     seed: int = 0
@@ -217,6 +217,16 @@ class BudgetedPenalty:
         late = self.state.step >= self.schedule.first_step(self.schedule.release_frac)
         return late or self.state.most == 1
 
+    @property
+    def _has_settled(self) -> bool:
+        """Whether the network has run without interfaces for as long as a trial."""
+        return self.state.step >= self._settled_at
+
+    @property
+    def _settled_at(self) -> int:
+        release = self.schedule.first_step(self.schedule.release_frac)
+        return release + TRIAL_PROBES * self.schedule.probe_every
+
     def run(self, *inputs: Tensor) -> Tensor:
         """The model's output; in a share of the steps without interfaces."""
         return self._isolated(*inputs) if self._masks_this_step() else self.model(*inputs)
@@ -226,7 +236,7 @@ class BudgetedPenalty:
         state, schedule = self.state, self.schedule
         if state.step % schedule.probe_every == 0:
             self._probe()
-        if state.step >= state.refresh_due and not self.releasing and self._has_learnt:
+        if self._is_refresh_due and self._has_learnt:
             self.refresh()
         self._keep_a_way_back()
         pressed = self._pressed()
@@ -235,6 +245,13 @@ class BudgetedPenalty:
             pressed = pressed + schedule.strength * min(1.0, rise) * self.interface()
         state.step += 1
         return pressed
+
+    @property
+    def _is_refresh_due(self) -> bool:
+        """Whenever the clock says so, and last of all as the release begins."""
+        state, schedule = self.state, self.schedule
+        last = state.step == schedule.first_step(schedule.release_frac) and state.most > 1
+        return last or (state.step >= state.refresh_due and not self.releasing)
 
     def _pressed(self) -> Tensor:
         state, schedule = self.state, self.schedule
@@ -314,6 +331,8 @@ class BudgetedPenalty:
         """Undoes splits that cost too much when masked, unless they get cheaper fast."""
         state = self.state
         state.masked_loss = self._loss_of(self._isolated)
+        if state.step - self.schedule.probe_every < self._settled_at <= state.step:
+            state.excess = state.excess_before = math.inf
         state.excess_earlier, state.excess_before = state.excess_before, state.excess
         state.excess = self._excess(state.masked_loss)
         if state.step - state.made < TRIAL_PROBES * self.schedule.probe_every or state.excess <= 0:
@@ -324,11 +343,11 @@ class BudgetedPenalty:
     def _excess(self, masked_loss: float) -> float:
         """Loss beyond what the network may have without the interfaces of its modules.
 
-        That is the loss before they were made; once weights are released, the loss now.
+        That is the loss before they were made; a trial after the release began, the loss now.
         """
         state = self.state
-        loss = state.loss if self.releasing else state.before
-        unsettled = 0.0 if self.releasing else UNSETTLED * state.chance
+        loss = state.loss if self._has_settled else state.before
+        unsettled = 0.0 if self._has_settled else UNSETTLED * state.chance
         return masked_loss - loss - self.tolerance(loss) - unsettled
 
     def _refuse(self) -> None:
