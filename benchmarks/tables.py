@@ -16,7 +16,7 @@ ROWS = {
     "held-out accuracy": ("accuracy", "{:.3f}"),
     "interface, share of capacity": ("interface_frac", "{:.4f}"),
     "wrong-side path mass": ("cross_frac", "{:.3f}"),
-    "loss added by cutting the interface, nats": ("causal_interface", "{:.4f}"),
+    "loss added by cutting the interface, nats": ("causal_interface", "{:z.4f}"),
     "modules found": ("modules", "{}"),
     "purity against the true halves": ("purity", "{:.3f}"),
     "Newman's Q, z against shuffles": ("newman_q_z", "{:.0f}"),
