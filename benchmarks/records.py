@@ -78,7 +78,7 @@ def _over_ray(work: Callable[[Job], Row], jobs: Sequence[Job], workers: int) -> 
     if not ray.is_initialized():
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         cluster = "RAY_ADDRESS" in os.environ
-        ray.init() if cluster else ray.init(num_cpus=workers, include_dashboard=False)
+        ray.init(**({} if cluster else {"num_cpus": workers, "include_dashboard": False}))
 
     @ray.remote(num_cpus=1)
     def remote(job: Job) -> Row:

@@ -5,12 +5,12 @@ import torch
 from partwise.errors import CheckpointError
 from partwise.graph.activity import InputScales, share_graph
 from partwise.graph.transformer import transformer_map
+from partwise.loss.masking import inside_modules
 from partwise.loss.shares import (
     SharePenalty,
     ShareSchedule,
     by_quota,
     graph_masses,
-    interface_masks,
     share_masses,
     share_pull,
     shared_out,
@@ -102,7 +102,7 @@ def test_masks_cut_exactly_the_interface(model):
     units = transformer_map(model)
     labels = random_labels(units, 2)
     with torch.no_grad():
-        for name, mask in interface_masks(model, units, labels).items():
+        for name, mask in inside_modules(model, units, labels).items():
             model.get_parameter(name).mul_(mask)
     assert interface_frac(share_graph(model, units, None), labels.numpy()) == pytest.approx(0)
 

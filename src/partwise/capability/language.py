@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from partwise.graph import UnitGraph, UnitMap
 from partwise.graph.activity import logits_of
-from partwise.loss.shares import graph_masses, interface_masks
+from partwise.loss.masking import masked_weights
+from partwise.loss.shares import graph_masses
 from partwise.modules import newman_q, search_modules
 from partwise.modules.scores import interface_frac, purity
 from partwise.tasks.streams import Corpus
@@ -63,8 +64,8 @@ def without_interface(
     model: nn.Module, units: UnitMap, labels: Tensor, pair: tuple[int, int] | None = None
 ) -> dict[str, Tensor]:
     """The weights with every entry between modules (or between two of them) set to 0."""
-    masks = interface_masks(model, units, labels, pair)
-    return {name: model.get_parameter(name).detach() * mask for name, mask in masks.items()}
+    with torch.no_grad():
+        return masked_weights(model, units, labels, pair)
 
 
 def without_module(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from partwise.errors import UnreadableModelError
 from partwise.graph import UnitMap, WeightBlock
-from partwise.loss.masking import masked_weights
+from partwise.loss.masking import inside_modules, run_only
 
 CHANNEL_DIM = 1
 
@@ -107,8 +107,7 @@ def without_interfaces(
         x: (b, ...) samples.
         pair: remove only what joins these two modules.
     """
-    weights = masked_weights(model, units, labels, pair)
-    return torch.func.functional_call(model, weights, (x,))
+    return run_only(model, inside_modules(model, units, labels, pair), x)
 
 
 def _layer(model: nn.Module, block: WeightBlock) -> nn.Module:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from partwise.errors import CheckpointError
 from partwise.graph import UnitGraph, UnitMap
-from partwise.loss.masking import inside_modules, only, weighted_magnitude, wide
+from partwise.loss.masking import inside_modules, run_only, weighted_magnitude, wide
 from partwise.loss.penalty import MOST_EDGES, CutTreePenalty
 from partwise.loss.refresh import RefreshClock, stands_still
+from partwise.loss.resuming import check_units, is_drawn
 from partwise.loss.roles import readers, without_idle
 from partwise.loss.sparsity import l1_penalty, unused_l1
 from partwise.modules import Hierarchy, module_masses, search_modules
@@ -384,7 +384,7 @@ class BudgetedPenalty:
         """Held-out loss without the interfaces of a partition that is not in force."""
         free = torch.as_tensor(readers(self.units, graph, labels))
         kept = inside_modules(self.model, self.units, torch.as_tensor(labels), free=free)
-        return self._loss_of(partial(_run_only, self.model, kept))
+        return self._loss_of(partial(run_only, self.model, kept))
 
     def _graph(self) -> UnitGraph:
         partition = self.partition
@@ -467,15 +467,14 @@ class BudgetedPenalty:
         return self._kept
 
     def _isolated(self, *inputs: Tensor) -> Tensor:
-        return _run_only(self.model, self._kept_entries(), *inputs)
+        return run_only(self.model, self._kept_entries(), *inputs)
 
     def _masks_this_step(self) -> bool:
         if self.modules == 1:
             return False
         if self.releasing:
             return True
-        draw = np.random.default_rng((self.schedule.seed, self.state.step)).random()
-        return bool(draw < self.schedule.mask_share)
+        return is_drawn(self.schedule.seed, self.state.step, self.schedule.mask_share)
 
     def _loss_of(self, run: Run) -> float:
         training = self.model.training
@@ -501,18 +500,10 @@ class BudgetedPenalty:
         Raises:
             CheckpointError: if the state is of a network with another number of units.
         """
-        if len(state["labels"]) != self.units.n:
-            raise CheckpointError(
-                f"the penalty's state has {len(state['labels'])} units, the model {self.units.n}"
-            )
+        check_units(state, self.units)
         values = zip(asdict(BudgetState()).items(), state["numbers"].tolist(), strict=True)
         self.state = BudgetState(**{name: type(old)(value) for (name, old), value in values})
         self.partition.gauge = state["gauge"]
         self.partition.set_labels(state["labels"])
         self.free, self.plain = state["free"], state["plain"]
         self._kept, self._crossing = {}, []
-
-
-def _run_only(model: nn.Module, kept: dict[str, Tensor], *inputs: Tensor) -> Tensor:
-    output: Tensor = torch.func.functional_call(model, only(model, kept), inputs)
-    return output

@@ -46,7 +46,6 @@ def inside_modules(
         pair: cut only the edges between these two modules; all interfaces when left out.
         free: (modules,) bool, the modules that may read any other.
     """
-    parameters = dict(model.named_parameters())
     kept = {}
     for block in units.blocks:
         rows, columns = block.pick(labels)
@@ -56,15 +55,20 @@ def inside_modules(
             keep = ~((rows == a) & (columns == b) | (rows == b) & (columns == a))
         if free is not None:
             keep = keep | free[columns if block.transposed else rows]
-        weight = parameters[block.parameter]
-        kept[block.parameter] = wide(keep, weight)
+        weight = model.get_parameter(block.parameter)
+        kept[block.parameter] = wide(keep, weight).to(weight.device)
     return kept
 
 
 def only(model: nn.Module, kept: dict[str, Tensor]) -> dict[str, Tensor]:
     """The weights that are named in `kept`, 0 where it is False, differentiable."""
-    parameters = dict(model.named_parameters())
-    return {name: torch.where(keep, parameters[name], 0) for name, keep in kept.items()}
+    return {name: torch.where(keep, model.get_parameter(name), 0) for name, keep in kept.items()}
+
+
+def run_only(model: nn.Module, kept: dict[str, Tensor], *inputs: Tensor) -> Tensor:
+    """The model's output with the weights that are named in `kept`, 0 where it is False."""
+    output: Tensor = torch.func.functional_call(model, only(model, kept), inputs)
+    return output
 
 
 def wide(entries: Tensor, like: Tensor) -> Tensor:

@@ -10,13 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from partwise.errors import CheckpointError
 from partwise.graph import UnitGraph, UnitMap, WeightBlock, unit_map
 from partwise.graph.unit_map import norm_gain
 from partwise.loss.fused_q import Sides, fused_q, sides_of
-from partwise.loss.masking import inside_modules, only
+from partwise.loss.masking import inside_modules, run_only
 from partwise.loss.masses import block_masses, entry_masses, interface_share
 from partwise.loss.refresh import RefreshClock, stands_still
+from partwise.loss.resuming import check_units, is_drawn
 from partwise.modules import module_masses, search_modules
 from partwise.modules.hierarchy import by_volume, splits_kept
 
@@ -212,13 +212,13 @@ class CutTreePenalty:
             return self.model(*inputs)
         if not self._kept:
             self._kept = inside_modules(self.model, self.units, self.labels)
-        return torch.func.functional_call(self.model, only(self.model, self._kept), inputs)
+        return run_only(self.model, self._kept, *inputs)
 
     def _masks_this_step(self) -> bool:
         s = self.schedule
         if self.modules == 1 or self.step < s.start + s.mask_after or not s.strength:
             return False
-        return bool(np.random.default_rng((s.seed, self.step)).random() < s.mask_share)
+        return is_drawn(s.seed, self.step, s.mask_share)
 
     def state_dict(self) -> dict[str, Tensor]:
         """What a resumed run needs to go on bit for bit: steps, partition and gauge."""
@@ -235,10 +235,7 @@ class CutTreePenalty:
         Raises:
             CheckpointError: if the state is of a network with another number of units.
         """
-        if len(state["labels"]) != self.units.n:
-            raise CheckpointError(
-                f"the penalty's state has {len(state['labels'])} units, the model {self.units.n}"
-            )
+        check_units(state, self.units)
         self.step, self.gauge = int(state["step"]), state["gauge"]
         self.clock.due, self.clock.interval = state["refresh"].tolist()
         self.set_labels(state["labels"])

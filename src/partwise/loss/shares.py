@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from partwise.errors import CheckpointError
 from partwise.graph import UnitGraph, UnitMap
 from partwise.graph.activity import (
     InputScales,
@@ -27,7 +26,9 @@ from partwise.graph.activity import (
     co_usage_pull,
     unit_usage,
 )
+from partwise.loss.masking import inside_modules, only
 from partwise.loss.masses import interface_share, newman_q_of_masses
+from partwise.loss.resuming import check_units, is_drawn
 from partwise.loss.share_inputs import Senders, module_inputs
 from partwise.modules import search_modules
 
@@ -166,7 +167,7 @@ class SharePenalty:
         self.scales = InputScales(model, units)
         self.step, self._begun = 0, -1
         self.labels = torch.zeros(units.n, dtype=torch.long)
-        self._masks: dict[str, Tensor] = {}
+        self._kept: dict[str, Tensor] = {}
 
     @property
     def modules(self) -> int:
@@ -235,13 +236,13 @@ class SharePenalty:
     def set_labels(self, labels: Tensor) -> None:
         """Puts a partition in force, (n,) long."""
         self.labels = labels
-        self._masks = interface_masks(self.model, self.units, labels)
+        self._kept = inside_modules(self.model, self.units, labels)
 
     def masked(self) -> dict[str, Tensor]:
         """The weights without their interface entries, for `torch.func.functional_call`."""
-        if not self._masks:
+        if not self._kept:
             self.set_labels(self.labels)
-        return {name: self.model.get_parameter(name) * mask for name, mask in self._masks.items()}
+        return only(self.model, self._kept)
 
     @torch.no_grad()
     def interface_frac(self) -> float:
@@ -261,10 +262,7 @@ class SharePenalty:
         Raises:
             CheckpointError: if the state is of a network with another number of units.
         """
-        if len(state["labels"]) != self.units.n:
-            raise CheckpointError(
-                f"the penalty's state has {len(state['labels'])} units, the model {self.units.n}"
-            )
+        check_units(state, self.units)
         self.step = int(state["step"])
         self.scales.seen = bool(state["seen"])
         self.scales.squares = [state[f"squares/{i}"] for i in range(len(self.units.blocks))]
@@ -286,7 +284,7 @@ class SharePenalty:
         s = self.schedule
         if self.modules == 1 or self.step < s.start + s.mask_after:
             return False
-        return bool(np.random.default_rng((s.seed, self.step)).random() < s.mask_share)
+        return is_drawn(s.seed, self.step, s.mask_share)
 
 
 def _ranks() -> int:
@@ -297,25 +295,6 @@ def _ranks() -> int:
 
 def _rank() -> int:
     return torch.distributed.get_rank() if _ranks() > 1 else 0
-
-
-def interface_masks(
-    model: nn.Module,
-    units: UnitMap,
-    labels: Tensor,
-    pair: tuple[int, int] | None = None,
-) -> dict[str, Tensor]:
-    """Parameter name -> mask that is 0 on weights between modules, 1 elsewhere."""
-    masks = {}
-    for block in units.blocks:
-        weight = model.get_parameter(block.parameter)
-        rows, columns = block.pick(labels)
-        keep = rows == columns
-        if pair is not None:
-            a, b = pair
-            keep = ~((rows == a) & (columns == b) | (rows == b) & (columns == a))
-        masks[block.parameter] = keep.expand(weight.shape).to(weight)
-    return masks
 
 
 def graph_masses(graph: UnitGraph) -> Callable[[NDArray[np.int64], int], NDArray[np.float64]]:
