@@ -113,13 +113,18 @@ def _advance(first, last, head, room, core_weight, height, dead, vertices, i):
 
 @njit(cache=True, nogil=True)
 def _admit_waiting(arcs, marks, least):
-    """Let vertices that stand for several units join the core if their bound is `least` or more."""
+    """Let vertices that stand for several units join the core if their bound is `least` or more.
+
+    Returns whether any did.
+    """
+    before = marks.tally[WAITING]
     while marks.tally[WAITING] > 0 and marks.bound[marks.waiting[0]] >= least:
         u = next_waiting(marks)
         if not marks.dead[u]:
             join_core(
                 arcs.first, arcs.last, arcs.head, arcs.room, marks.core_weight, marks.height, u
             )
+    return marks.tally[WAITING] < before
 
 
 @njit(cache=True, nogil=True)
@@ -140,10 +145,10 @@ def _split(arcs, marks, shelf, units, n, used, value):
 @njit(cache=True, nogil=True)
 def _trapped(arcs, marks, v, n):
     """Capacity of `v` that cannot reach the core; the graph is left at rest."""
-    if reaches_through_windows(arcs, marks, v, n):
-        settle(arcs, marks, n)
-        return 0
+    reaches = reaches_through_windows(arcs, marks, v, n)
     settle(arcs, marks, n)
+    if reaches:
+        return 0
     trapped = local_flow(arcs, marks, v, n)
     settle(arcs, marks, n)
     return trapped
@@ -172,8 +177,7 @@ def grow_core(arcs, marks, shelf, units, vertices, i, n, used, is_lent):
             break
         v = vertices[i]
         degree = units.degree[marks.name[v]]
-        if marks.tally[WAITING] > 0 and marks.bound[marks.waiting[0]] >= degree:
-            _admit_waiting(arcs, marks, degree)
+        if _admit_waiting(arcs, marks, degree):
             continue
         trapped = _trapped(arcs, marks, v, n)
         if trapped > 0 and is_lent:
