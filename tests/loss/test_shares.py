@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from partwise.capability.language import without_module
 from partwise.errors import CheckpointError
 from partwise.graph.activity import InputScales, share_graph
 from partwise.graph.transformer import transformer_map
@@ -135,6 +136,25 @@ def test_schedule_and_resume(model):
     assert torch.equal(other(), penalty())
     with pytest.raises(CheckpointError, match="state has 3 units"):
         other.load_state_dict({"labels": torch.zeros(3)})
+
+
+def test_silenced_steps_run_each_sequence_without_the_modules_it_has_no_tokens_of(model):
+    penalty = penalty_of(model, mask_share=0.0, silence_share=1.0, mask_after=1)
+    penalty.set_labels(random_labels(penalty.units, 2))
+    penalty.labels[:5], penalty.labels[5:10] = 0, 1
+    penalty.step = 3
+    ids = two_alphabets(1, 8)
+    mixed = torch.cat([ids[:1, :4], ids[-1:, :4]], 1)
+    with torch.no_grad():
+        own = [model_without(model, penalty, 1, ids[:4]), model_without(model, penalty, 0, ids[4:])]
+        torch.testing.assert_close(penalty.run(ids), torch.cat(own))
+        torch.testing.assert_close(penalty.run(mixed), model(mixed))
+
+
+def model_without(model, penalty, module, ids):
+    weights = without_module(model, penalty.units, penalty.labels, module)
+    del weights["tokens.weight"]
+    return torch.func.functional_call(model, weights, (ids,))
 
 
 def test_a_penalty_in_every_third_step_counts_thrice(model):

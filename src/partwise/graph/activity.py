@@ -49,6 +49,35 @@ def reading_inputs(
             handle.remove()
 
 
+@contextlib.contextmanager
+def silenced(model: nn.Module, units: UnitMap, silent: Tensor) -> Iterator[None]:
+    """What heads and neurons write is not read, in the sequences where they are silent.
+
+    Args:
+        model: the network.
+        units: its unit map.
+        silent: (b, n) bool, for every sequence of the batches inside. Residual channels and
+            tokens are left alone.
+    """
+    handles = []
+    for block in units.blocks:
+        kind = next(g.kind for g in units.groups if g.start <= block.senders[0] < g.stop)
+        if kind in ("head", "neuron"):
+            heard = ~silent[:, None, block.senders.to(silent.device)]
+
+            def hook(
+                module: nn.Module, inputs: tuple[Tensor, ...], heard: Tensor = heard
+            ) -> tuple[Tensor, ...]:
+                return (inputs[0] * heard.to(inputs[0]), *inputs[1:])
+
+            handles.append(model.get_submodule(block.module).register_forward_pre_hook(hook))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 class InputScales:
     """Running root mean square of what each weight tensor reads, per input.
 

@@ -24,6 +24,7 @@ from partwise.graph.activity import (
     Usage,
     co_usage_graph,
     co_usage_pull,
+    silenced,
     unit_usage,
 )
 from partwise.loss.masking import inside_modules, only
@@ -31,6 +32,12 @@ from partwise.loss.masses import interface_share, newman_q_of_masses
 from partwise.loss.resuming import check_units, is_drawn
 from partwise.loss.share_inputs import Senders, module_inputs
 from partwise.modules import search_modules
+
+
+ABSENT = 0.02
+"""A sequence does without modules that less than this share of its tokens belongs to."""
+SILENCED = 1
+"""What sets the draw of silenced steps apart from that of masked steps."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +59,14 @@ class ShareSchedule:
         quota_power: heads, neurons and channels go to modules in proportion to the loss at their
             tokens to this power.
         mask_share: share of steps in which the network runs without its interface weights.
-        mask_after: steps after `start` before masking begins.
+        silence_share: share of steps in which every sequence runs without the heads and neurons
+            of modules that it has no tokens of.
+        mask_after: steps after `start` before masking and silencing begin.
         probes: pieces of text that usage is measured over.
         piece: tokens per piece; longer sequences are cut into such.
         tree_units: units that the cut tree of co-usage is built over, at most.
         watch_every: steps between measurements of input scales.
-        seed: seed of the choice of masked steps.
+        seed: seed of the choice of masked and of silenced steps.
     """
 
     strength: float = 3.0
@@ -71,7 +80,8 @@ class ShareSchedule:
     min_contrast: float = 0.7
     min_correlation: float = 0.12
     quota_power: float = 1.0
-    mask_share: float = 0.35
+    mask_share: float = 0.2
+    silence_share: float = 0.2
     mask_after: int = 800
     probes: int = 768
     piece: int = 32
@@ -196,9 +206,10 @@ class SharePenalty:
         return weight * (1 - newman_q_of_masses(masses))
 
     def run(self, *inputs: Any, **named: Any) -> Any:
-        """The model's output; in a share of the steps with its interface weights masked.
+        """The model's output; in some steps without interface weights, or without idle modules.
 
-        Finds the partition anew first, when that is due. May be called several times in a step,
+        Modules can only idle where the first input, or the one named `input_ids`, holds (b, t)
+        token ids. Finds the partition anew first, when that is due. May be called several times in a step,
         for the parts of a batch; only the first call measures and refreshes.
         """
         since = self.step - self.schedule.start
@@ -207,7 +218,8 @@ class SharePenalty:
         self._begun = self.step
         if first and in_time and since % self.schedule.refresh_every == 0:
             self.refresh()
-        with self._watching(first):
+        ids = inputs[0] if inputs else named.get("input_ids")
+        with self._watching(first), self._silencing(ids):
             if not self._masks_this_step():
                 output = self.wrapped(*inputs, **named)
             else:
@@ -280,11 +292,31 @@ class SharePenalty:
                 torch.distributed.all_reduce(square)
                 square /= _ranks()
 
+    @contextlib.contextmanager
+    def _silencing(self, ids: Tensor | None) -> Iterator[None]:
+        s = self.schedule
+        drawn = self._isolates and is_drawn(s.seed + SILENCED, self.step, s.silence_share)
+        if ids is None or not drawn:
+            yield
+            return
+        with silenced(self.model, self.units, self.unused(ids)):
+            yield
+
+    def unused(self, ids: Tensor) -> Tensor:
+        """(b, n) bool, the units of modules that (b, t) token ids make no use of."""
+        tokens = next(g for g in self.units.groups if g.kind == "token")
+        member = torch.nn.functional.one_hot(self.labels.to(ids.device), self.modules)
+        share = member[tokens.start : tokens.stop].float()[ids].mean(1)
+        return (share < ABSENT)[:, self.labels.to(ids.device)]
+
     def _masks_this_step(self) -> bool:
         s = self.schedule
-        if self.modules == 1 or self.step < s.start + s.mask_after:
-            return False
-        return is_drawn(s.seed, self.step, s.mask_share)
+        return self._isolates and is_drawn(s.seed, self.step, s.mask_share)
+
+    @property
+    def _isolates(self) -> bool:
+        """Whether there are modules that some steps may set apart."""
+        return self.modules > 1 and self.step >= self.schedule.start + self.schedule.mask_after
 
 
 def _ranks() -> int:

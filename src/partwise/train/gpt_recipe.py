@@ -64,8 +64,9 @@ class GPTRecipe:
             raise RecipeError(f"accumulate = {self.accumulate}, wanted at most batch, {self.batch}")
         if self.precision not in PRECISIONS:
             raise RecipeError(f"precision = {self.precision}, wanted {' or '.join(PRECISIONS)}")
-        if not 0 <= self.shares.mask_share <= 1:
-            raise RecipeError(f"mask_share = {self.shares.mask_share}, wanted 0 to 1")
+        for name in ("mask_share", "silence_share"):
+            if not 0 <= getattr(self.shares, name) <= 1:
+                raise RecipeError(f"{name} = {getattr(self.shares, name)}, wanted 0 to 1")
 
 
 def recipe_from_settings(settings: Iterable[str], start: GPTRecipe | None = None) -> GPTRecipe:
