@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from partwise.graph import UnitGraph, UnitMap
+from partwise.graph.coactivity import unit_activity, with_coactivity
+from partwise.loss.budget_schedule import BudgetSchedule, BudgetState
 from partwise.loss.masking import inside_modules, run_only, weighted_magnitude, wide
 from partwise.loss.penalty import MOST_EDGES, CutTreePenalty
 from partwise.loss.refresh import RefreshClock, stands_still
@@ -29,110 +31,17 @@ HeldOut = Callable[[Run], Tensor | float]
 """Held-out loss of a network, given the function that runs it."""
 
 
-@dataclass(frozen=True)
-class BudgetSchedule:
-    """What the budget is, and when each phase begins. The defaults are for every task.
-
-    Attributes:
-        steps: optimiser steps of the whole training.
-        budget: how much worse the held-out loss may be than the plain twin's, as a share.
-        reference: the plain twin's held-out loss, where it is known; else the lowest that the
-            plain phase reaches.
-        plain_frac: share of the steps that train without any pressure.
-        split_frac: share of the steps after which modules are looked for.
-        release_frac: share of the steps after which weights in use are freed of the pressure.
-        pressure: L1 on a single weight, in nats.
-        max_pressure: the pressure rises to at most this multiple while modules are looked for.
-        allowance: held-out loss that the pressure may lead to meanwhile, as a multiple of the
-            reference; the release gives it back.
-        strength: weight of the interface's share of all capacity, in nats.
-        mask_share: share of the steps without interfaces while modules are looked for; later all.
-        inflations: powers of the capacities that trees are built for.
-        min_gain: Q that a split must earn.
-        min_separation: least separation of the first split that is made (see `separations`).
-        min_contrast: least separation of later ones, as a share of the first one's then.
-        keep_contrast: the same for as many splits as are in force, as a share of the largest now.
-        undo: whether a network without modules goes back to its weights at the end of the plain
-            phase, and trains on without any pressure.
-        seed: seed of the choice of masked steps.
-    """
-
-    steps: int = 4000
-    budget: float = 0.05
-    reference: float | None = None
-    plain_frac: float = 0.25
-    split_frac: float = 0.5
-    release_frac: float = 0.75
-    pressure: float = 3e-4
-    max_pressure: float = 2.0
-    allowance: float = 2.0
-    strength: float = 2.0
-    mask_share: float = 0.5
-    inflations: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
-    min_gain: float = 0.01
-    min_separation: float = 0.45
-    min_contrast: float = 0.55
-    keep_contrast: float = 0.45
-    undo: bool = True
-    seed: int = 0
-
-    @property
-    def probe_every(self) -> int:
-        """Steps between measurements of the held-out loss."""
-        return max(1, self.steps // 40)
-
-    def first_step(self, phase: float) -> int:
-        """First step of the phase that begins after a share of the training."""
-        return math.ceil(phase * self.steps)
-
-
 TRIAL_PROBES = 4
 """Probes before a split is judged; the reward for modules and the pressure ramp up meanwhile."""
 CHANCE_FLOOR = 0.05
 """Losses below this share of the untrained network's are as good as none: 5% of them is noise."""
 UNSETTLED = 0.01
 """Share of the untrained network's loss that interfaces may carry before the release."""
+SLOW = 0.75
+"""A trial goes on beyond its end while its excess falls to less than this share in two probes."""
 GROWTH, BACK_OFF = 1.1, 0.7
-UNLIMITED = 1 << 30
 LEARNT = 0.95
 """A network with more than this share of the untrained one's loss has nothing to take apart."""
-
-
-@dataclass
-class BudgetState:
-    """What has been measured and decided so far; losses are held-out ones.
-
-    Attributes:
-        step: steps done.
-        chance: loss of the untrained network.
-        reference: loss of the plain twin, known or estimated.
-        loss: the latest loss.
-        masked_loss: the latest loss without interfaces.
-        pressure: multiple of the L1 pressure.
-        before: loss just before the modules in force were made.
-        clear: separation of the clearest split at the first refresh that made one; 0 before.
-        made: step at which the number of modules last rose.
-        most: largest number of modules not yet refused.
-        excess: by how much `masked_loss` was beyond what is allowed; two probes ago; four ago.
-        refresh_due: see `RefreshClock`.
-        refresh_interval: see `RefreshClock`.
-    """
-
-    step: int = 0
-    chance: float = math.inf
-    reference: float = math.inf
-    loss: float = math.inf
-    masked_loss: float = math.inf
-    pressure: float = 1.0
-    before: float = 0.0
-    clear: float = 0.0
-    made: int = 0
-    most: int = UNLIMITED
-    excess: float = math.inf
-    excess_before: float = math.inf
-    excess_earlier: float = math.inf
-    refresh_due: int = 0
-    refresh_interval: int = 0
 
 
 class BudgetedPenalty:
@@ -249,9 +158,13 @@ class BudgetedPenalty:
     @property
     def _is_refresh_due(self) -> bool:
         """Whenever the clock says so, and last of all as the release begins."""
-        state, schedule = self.state, self.schedule
-        last = state.step == schedule.first_step(schedule.release_frac) and state.most > 1
+        state = self.state
+        last = self._is_release and state.most > 1
         return last or (state.step >= state.refresh_due and not self.releasing)
+
+    @property
+    def _is_release(self) -> bool:
+        return self.state.step == self.schedule.first_step(self.schedule.release_frac)
 
     def _pressed(self) -> Tensor:
         state, schedule = self.state, self.schedule
@@ -328,7 +241,7 @@ class BudgetedPenalty:
         return self.schedule.allowance * max(self.state.reference, floor)
 
     def _judge(self) -> None:
-        """Undoes splits that cost too much when masked, unless they get cheaper fast."""
+        """Undoes splits that cost too much when masked, unless they get cheaper."""
         state = self.state
         state.masked_loss = self._loss_of(self._isolated)
         if state.step - self.schedule.probe_every < self._settled_at <= state.step:
@@ -337,7 +250,7 @@ class BudgetedPenalty:
         state.excess = self._excess(state.masked_loss)
         if state.step - state.made < TRIAL_PROBES * self.schedule.probe_every or state.excess <= 0:
             return
-        if state.masked_loss > self._allowed() or state.excess > state.excess_earlier / 2:
+        if state.masked_loss > self._allowed() or state.excess > SLOW * state.excess_earlier:
             self._refuse()
 
     def _excess(self, masked_loss: float) -> float:
@@ -351,13 +264,17 @@ class BudgetedPenalty:
         return masked_loss - loss - self.tolerance(loss) - unsettled
 
     def _refuse(self) -> None:
-        """Falls back to the largest number of modules, among mergers, that the budget allows."""
+        """Falls back to the most modules, among mergers, with half of the excess or none.
+
+        They get a trial of their own.
+        """
         graph, labels = self._graph(), self.labels.numpy()
         merges = merge_order(module_masses(graph, labels))
         for undone in range(1, len(merges)):
             coarser = by_volume(graph, merged(labels, merges[:undone]))
-            if self._excess(self._masked_loss(graph, coarser)) <= 0:
+            if self._excess(self._masked_loss(graph, coarser)) <= max(0, self.state.excess / 2):
                 self.state.most = self.modules - undone
+                self._begin_trial()
                 return self._put_in_force(graph, coarser)
         self._give_up()
 
@@ -400,12 +317,25 @@ class BudgetedPenalty:
         found = without_idle(self.units, graph, self._found(graph))
         self._put_in_force(graph, found)
         if self.modules > modules:
-            state.made, state.before = state.step, max(state.before, state.loss)
-            state.excess = state.excess_before = state.excess_earlier = math.inf
+            state.before = max(state.before, state.loss)
+            self._begin_trial()
         clock = RefreshClock(self.schedule.probe_every, state.refresh_due, state.refresh_interval)
         still = self.modules > 1 and stands_still(before, found, graph.degrees())
         clock.refreshed(state.step, still)
         state.refresh_due, state.refresh_interval = clock.due, clock.interval
+
+    def _begin_trial(self) -> None:
+        state = self.state
+        state.made = state.step
+        state.excess = state.excess_before = state.excess_earlier = math.inf
+
+    @property
+    def _may_split(self) -> bool:
+        """Whether modules in force have passed, and time is left for a trial of further ones."""
+        state, schedule = self.state, self.schedule
+        last = schedule.first_step(schedule.release_frac) - TRIAL_PROBES * schedule.probe_every
+        allowed = state.before + self.tolerance(state.before)
+        return self.modules == 1 or (state.step <= last and state.masked_loss <= allowed)
 
     def _found(self, graph: UnitGraph) -> NDArray[np.int64]:
         """The partition that the graph shows, with no more modules than have not been refused."""
@@ -414,16 +344,40 @@ class BudgetedPenalty:
             merges = merge_order(module_masses(graph, labels))
             return by_volume(graph, merged(labels, merges[: len(merges) + 1 - self.state.most]))
         schedule = self.schedule
+        evidence = self._evidence(graph)
         nest = search_modules(
-            graph, min_gain=schedule.min_gain, inflations=schedule.inflations, expand=False
+            evidence, min_gain=schedule.min_gain, inflations=schedule.inflations, expand=False
         )
-        mass = module_masses(graph, nest.pieces)
+        mass = module_masses(evidence, nest.pieces)
         held = 1 + splits_kept(mass, nest.merges, schedule.min_gain, schedule.keep_contrast)
         modules = max(self._clear(mass, nest.merges), min(held, self.modules))
-        modules = self._with_readers(graph, nest, min(modules, self.state.most))
+        if not self._may_split:
+            modules = min(modules, self.modules)
+        modules = self._with_readers(graph, mass, nest, min(modules, self.state.most))
+        if self._is_release:
+            modules = self._paying(graph, nest, modules)
         return by_volume(graph, nest.labels_at(modules))
 
-    def _with_readers(self, graph: UnitGraph, nest: Hierarchy, modules: int) -> int:
+    def _evidence(self, graph: UnitGraph) -> UnitGraph:
+        """The graph with edges between units that are active together on held-out samples."""
+        if self.schedule.coactivity == 0:
+            return graph
+        activity = unit_activity(self.model, self.units, lambda: self._loss_of(self.model))
+        return with_coactivity(graph, activity, self.schedule.coactivity, MOST_EDGES)
+
+    def _paying(self, graph: UnitGraph, nest: Hierarchy, modules: int) -> int:
+        """The most modules of which none costs more, when masked, than a tolerance."""
+        loss = self._masked_loss(graph, nest.labels_at(modules))
+        while modules > 2:
+            coarser = self._masked_loss(graph, nest.labels_at(modules - 1))
+            if loss <= coarser + self.tolerance(coarser):
+                break
+            modules, loss = modules - 1, coarser
+        return modules
+
+    def _with_readers(
+        self, graph: UnitGraph, mass: NDArray[np.float64], nest: Hierarchy, modules: int
+    ) -> int:
         """A finer level of the nest, where that makes masking cheaper.
 
         It does if a new module has no inputs of its own and may therefore read on: a part that
@@ -433,7 +387,6 @@ class BudgetedPenalty:
             return 1
         schedule = self.schedule
         bar = schedule.min_contrast * self.state.clear / 2
-        mass = module_masses(graph, nest.pieces)
         apart = separations(mass, nest.merges)[::-1]
         kept = splits_kept(mass, nest.merges, schedule.min_gain, 0.0)
         finest = 1 + min(kept, int(np.cumprod(apart >= bar).sum()), self.state.most - 1)

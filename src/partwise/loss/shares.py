@@ -33,7 +33,6 @@ from partwise.loss.resuming import check_units, is_drawn
 from partwise.loss.share_inputs import Senders, module_inputs
 from partwise.modules import search_modules
 
-
 ABSENT = 0.02
 """A sequence does without modules that less than this share of its tokens belongs to."""
 SILENCED = 1
@@ -209,8 +208,8 @@ class SharePenalty:
         """The model's output; in some steps without interface weights, or without idle modules.
 
         Modules can only idle where the first input, or the one named `input_ids`, holds (b, t)
-        token ids. Finds the partition anew first, when that is due. May be called several times in a step,
-        for the parts of a batch; only the first call measures and refreshes.
+        token ids. Finds the partition anew first, when that is due. May be called several times
+        in a step, for the parts of a batch; only the first call measures and refreshes.
         """
         since = self.step - self.schedule.start
         in_time = self.active and 0 <= since <= self.schedule.freeze_after

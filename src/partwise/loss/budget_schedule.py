@@ -1,0 +1,105 @@
+"""What a capability budget is set to, and what is known of a run under it so far."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+UNLIMITED = 1 << 30
+
+
+@dataclass(frozen=True)
+class BudgetSchedule:
+    """What the budget is, and when each phase begins. The defaults are for every task.
+
+    Attributes:
+        steps: optimiser steps of the whole training.
+        budget: how much worse the held-out loss may be than the plain twin's, as a share.
+        reference: the plain twin's held-out loss, where it is known; else the lowest that the
+            plain phase reaches.
+        plain_frac: share of the steps that train without any pressure.
+        split_frac: share of the steps after which modules are looked for.
+        release_frac: share of the steps after which weights in use are freed of the pressure.
+        pressure: L1 on a single weight, in nats.
+        max_pressure: the pressure rises to at most this multiple while modules are looked for.
+        allowance: held-out loss that the pressure may lead to meanwhile, as a multiple of the
+            reference; the release gives it back.
+        strength: weight of the interface's share of all capacity, in nats.
+        mask_share: share of the steps without interfaces while modules are looked for; later all.
+        inflations: powers of the capacities that trees are built for.
+        min_gain: Q that a split must earn.
+        min_separation: least separation of the first split that is made (see `separations`).
+        min_contrast: least separation of later ones, as a share of the first one's then.
+        keep_contrast: the same for as many splits as are in force, as a share of the largest now.
+        coactivity: what edges between units that are active together weigh while modules are
+            looked for, as a multiple of all capacity (see `with_coactivity`).
+        undo: whether a network without modules goes back to its weights at the end of the plain
+            phase, and trains on without any pressure.
+        seed: seed of the choice of masked steps.
+    """
+
+    steps: int = 4000
+    budget: float = 0.05
+    reference: float | None = None
+    plain_frac: float = 0.25
+    split_frac: float = 0.5
+    release_frac: float = 0.75
+    pressure: float = 3e-4
+    max_pressure: float = 2.0
+    allowance: float = 2.0
+    strength: float = 2.0
+    mask_share: float = 0.5
+    inflations: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
+    min_gain: float = 0.01
+    min_separation: float = 0.45
+    min_contrast: float = 0.55
+    keep_contrast: float = 0.45
+    coactivity: float = 1.0
+    undo: bool = True
+    seed: int = 0
+
+    @property
+    def probe_every(self) -> int:
+        """Steps between measurements of the held-out loss."""
+        return max(1, self.steps // 40)
+
+    def first_step(self, phase: float) -> int:
+        """First step of the phase that begins after a share of the training."""
+        return math.ceil(phase * self.steps)
+
+
+@dataclass
+class BudgetState:
+    """What has been measured and decided so far; losses are held-out ones.
+
+    Attributes:
+        step: steps done.
+        chance: loss of the untrained network.
+        reference: loss of the plain twin, known or estimated.
+        loss: the latest loss.
+        masked_loss: the latest loss without interfaces.
+        pressure: multiple of the L1 pressure.
+        before: loss just before the modules in force were made.
+        clear: separation of the clearest split at the first refresh that made one; 0 before.
+        made: step at which the number of modules last rose.
+        most: largest number of modules not yet refused.
+        excess: by how much `masked_loss` was beyond what is allowed; two probes ago; four ago.
+        refresh_due: see `RefreshClock`.
+        refresh_interval: see `RefreshClock`.
+    """
+
+    step: int = 0
+    chance: float = math.inf
+    reference: float = math.inf
+    loss: float = math.inf
+    masked_loss: float = math.inf
+    pressure: float = 1.0
+    before: float = 0.0
+    clear: float = 0.0
+    made: int = 0
+    most: int = UNLIMITED
+    excess: float = math.inf
+    excess_before: float = math.inf
+    excess_earlier: float = math.inf
+    refresh_due: int = 0
+    refresh_interval: int = 0
