@@ -63,7 +63,7 @@ class ShareSchedule:
         mask_after: steps after `start` before masking and silencing begin.
         probes: pieces of text that usage is measured over.
         piece: tokens per piece; longer sequences are cut into such.
-        tree_units: units that the cut tree of co-usage is built over, at most.
+        tree_units: tokens that the cut tree of co-usage is built over, at most.
         watch_every: steps between measurements of input scales.
         seed: seed of the choice of masked and of silenced steps.
     """
@@ -351,12 +351,12 @@ def co_usage_labels(
 ) -> NDArray[np.int64]:
     """(n,) modules: how many and which tokens by the cut tree of co-usage, the rest by quota.
 
-    The tree is built over tokens, heads and neurons; in a large network over the tokens in most
-    use. Where it shows more than one module, other tokens go where they are used, and every
-    layer's heads and neurons, and the residual channels, are shared out in proportion to what
-    the modules' tokens are hard to predict: heads and neurons to the module they are used with,
-    channels to the module they share most capacity with. Without quotas a module can end up
-    without a head in a layer.
+    The tree is built over tokens (of a large vocabulary those in most use), since which of them go
+    together does not depend on what has been learnt. Where it shows more than one module, other
+    tokens go where they are used, and every layer's heads and neurons, and the residual channels,
+    are shared out in proportion to what the modules' tokens are hard to predict: heads and neurons
+    to the module they are used with, channels to the module they share most capacity with. Without
+    quotas a module can end up without a head in a layer.
 
     Args:
         units: the unit map.
@@ -396,21 +396,16 @@ def tree_labels(
 ) -> NDArray[np.int64]:
     """(n,) modules of the tokens that the cut tree of co-usage is built over; -1 elsewhere."""
     labels = np.full(len(kinds), -1)
-    own = np.flatnonzero(kinds != "residual")
-    if len(own) > schedule.tree_units:
-        tokens = np.flatnonzero(kinds == "token")
-        most_used = np.argsort(-usage.units[tokens].sum(1), kind="stable")
-        own = np.sort(tokens[most_used[: schedule.tree_units]])
+    tokens = np.flatnonzero(kinds == "token")
+    most_used = np.argsort(-usage.units[tokens].sum(1), kind="stable")
+    own = np.sort(tokens[most_used[: schedule.tree_units]])
     together = co_usage_graph(usage.units[own], schedule.min_correlation)
     alive = together.degrees() > 0
-    if not alive.any():
-        return labels
-    found = search_modules(
-        together, schedule.min_gain, schedule.inflations, min_contrast=schedule.min_contrast
-    ).labels
-    text = (kinds[own] == "token") & alive
-    if text.any():
-        labels[own[text]] = np.unique(found[text], return_inverse=True)[1]
+    if alive.any():
+        found = search_modules(
+            together, schedule.min_gain, schedule.inflations, min_contrast=schedule.min_contrast
+        ).labels
+        labels[own[alive]] = np.unique(found[alive], return_inverse=True)[1]
     return labels
 
 
