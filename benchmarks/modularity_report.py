@@ -263,14 +263,16 @@ def detector_table(rows: Sequence[Row]) -> str:
         values = " | ".join(f"{ari[name]:.2f}" for name in names)
         lines.append(f"| {layers} | {modules} | {cross:g} | {kind} | {values} | {words} |")
     none = [row for row in rows if row["kind"] != "planted"]
-    split = sum(row["modules_ours"] > 1 for row in none)
-    leiden = sum(row["modules_leiden"] > 1 for row in none)
+    split = {
+        name: sum(row[f"modules_{name}"] > 1 for row in none) for name in ("ours", "weak", "leiden")
+    }
     return "\n".join([
         f"Cells with cross ≤ 0.5: {counted}; more than 0.02 behind Leiden in {behind['leiden']}, "
         f"behind spectral in {behind['spectral']}.",
         "",
-        f"Structureless networks split into modules: ours {split} of {len(none)}, "
-        f"Leiden {leiden} of {len(none)}.",
+        f"Structureless networks split into modules, of {len(none)}: {split['ours']} by the "
+        f"default, {split['weak']} with `weak=True`, {split['leiden']} by Leiden. In the table, "
+        "*ours* is `weak=True`.",
         "", *lines,
     ])  # fmt: skip
 

@@ -3,7 +3,13 @@
 Plain and penalised stretches of steps alternate in one process on one thread, and processor time
 is compared, so that other work on the machine weighs on both alike. Refreshes are timed by
 themselves and dealt out over the steps between them: those of a digits-pair run to its end, where
-they become rarer as the partition comes to rest. The plain twin has the same L1 pressure.
+they become rarer as the partition comes to rest. The plain twin of `CutTreePenalty` has the same
+L1 pressure, in the same single pass; a third of the steps, in the default schedule, run masked.
+
+`BudgetedPenalty` brings its own L1 pressure, so its plain twin has none. Its rows are of whole
+trainings: on digits-pair both networks are trained to the end, in stretches that alternate; on the
+wide network the phases are timed one by one, and weighed, with all probes and as many refreshes as
+there can be, as in a training of 4,000 steps.
 
     python -m benchmarks.penalty_overhead --json benchmarks/results/penalty_overhead.json
 """
@@ -12,7 +18,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -23,8 +30,8 @@ from torch import Tensor, nn
 from benchmarks.records import Row, machine
 from partwise.files import write_json
 from partwise.graph import unit_map
-from partwise.loss import CutTreePenalty, CutTreeSchedule, l1_penalty
-from partwise.train import Trainer, recipe_from
+from partwise.loss import BudgetedPenalty, BudgetSchedule, CutTreePenalty, CutTreeSchedule
+from partwise.train import Recipe, Trainer, recipe_from
 
 WARM_UP, NEVER = 1600, 10**9
 WIDE = (1024, 2048, 2048, 1536, 1024, 64)  # 11.1M weights
@@ -42,31 +49,39 @@ def digits_pair(strength: float) -> tuple[Advance, CutTreePenalty]:
     return made.advance, made.penalty
 
 
-def wide_mlp(batch: int) -> Callable[[float], tuple[Advance, CutTreePenalty]]:
-    """Steps of an MLP of 11.1M weights on random inputs with a linear teacher."""
+class Wide:
+    """An MLP of 11.1M weights on random inputs with a linear teacher."""
 
-    def made(strength: float) -> tuple[Advance, CutTreePenalty]:
+    def __init__(self, batch: int):
         torch.manual_seed(0)
         layers = [part for a, b in pairwise(WIDE) for part in (nn.Linear(a, b), nn.ReLU())]
-        model = nn.Sequential(*layers[:-1])
-        units = unit_map(model)
+        self.model = nn.Sequential(*layers[:-1])
+        self.units = unit_map(self.model)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3)
+        self.x = torch.randn(batch, WIDE[0])
+        self.y = (self.x @ torch.randn(WIDE[0], WIDE[-1])).argmax(1)
+
+    def task_loss(self, run: Callable[..., Tensor]) -> Tensor:
+        """Cross-entropy of the network, given what runs it."""
+        return nn.functional.cross_entropy(run(self.x), self.y)
+
+    def step(self, loss: Tensor) -> None:
+        """One optimiser step."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+
+
+def wide_mlp(batch: int) -> Callable[[float], tuple[Advance, CutTreePenalty]]:
+    """Steps of the wide network at a batch size."""
+
+    def made(strength: float) -> tuple[Advance, CutTreePenalty]:
+        wide = Wide(batch)
         penalty = CutTreePenalty(
-            model, units=units, strength=strength, start=0, ramp=0, mask_share=0.0
-        )
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-        x = torch.randn(batch, WIDE[0])
-        y = (x @ torch.randn(WIDE[0], WIDE[-1])).argmax(1)
-
-        def loss() -> Tensor:
-            task_loss = nn.functional.cross_entropy(penalty.run(x), y)
-            return task_loss + 3e-3 * l1_penalty(model, units) + penalty()
-
-        def advance() -> None:
-            optimizer.zero_grad(set_to_none=True)
-            loss().backward()
-            optimizer.step()
-
-        return advance, penalty
+            wide.model, units=wide.units, l1=3e-3, strength=strength, start=0, ramp=0,
+            mask_share=0.0,
+        )  # fmt: skip
+        return lambda: wide.step(wide.task_loss(penalty.run) + penalty()), penalty
 
     return made
 
@@ -123,6 +138,101 @@ def overhead(
     }
 
 
+def budget_on_digits_pair(press_every: int = 1, stretch: int = 50) -> Row:
+    """Overhead of a whole digits-pair training within a budget, beside its plain twin."""
+    plain, ours = (Trainer.new(recipe_from({"cut_tree": {"budget": b}})) for b in (0.0, 0.05))
+    assert isinstance(ours.penalty, BudgetedPenalty)
+    schedule = ours.penalty.schedule
+    ours.penalty.schedule = replace(schedule, press_every=press_every)
+    _warm(recipe_from({"training": {"steps": 200}, "cut_tree": {"budget": 0.05}}))
+    pairs, steps = [], plain.recipe.training.steps
+    while ours.step < steps:
+        pairs.append((seconds(plain.advance, stretch), seconds(ours.advance, stretch)))
+    phases = [0, *_phases(schedule), steps]
+    shares = [
+        share_above([pair for i, pair in enumerate(pairs) if a <= i * stretch < b])
+        for a, b in pairwise(phases)
+    ]
+    return {
+        "task": "digits-pair, within a budget"
+        + f", pressing every {press_every}" * (press_every > 1),
+        "plain_step_s": sum(a for a, _ in pairs) / steps,
+        "phase_overhead_fracs": shares,
+        "overhead_frac": share_above(pairs),
+        "modules": ours.penalty.modules,
+    }
+
+
+def _warm(recipe: Recipe) -> None:
+    """Loads every kernel, so that no row pays for it."""
+    trainer = Trainer.new(recipe)
+    for _ in range(recipe.training.steps):
+        trainer.advance()
+    assert isinstance(trainer.penalty, BudgetedPenalty)
+    trainer.penalty.refresh()
+    _in_phase(trainer.penalty, _phases(trainer.penalty.schedule)[1])
+    trainer.advance()
+
+
+def share_above(pairs: Sequence[tuple[float, float]]) -> float:
+    """By how much the second numbers together exceed the first, as a share."""
+    return sum(b for _, b in pairs) / sum(a for a, _ in pairs) - 1
+
+
+def budget_on_wide_mlp(batch: int, rounds: int) -> Row:
+    """Overhead of a training of the wide network within a budget, put together from its parts."""
+    plain, ours, probe = Wide(batch), Wide(batch), Wide(1000)
+    penalty = BudgetedPenalty(ours.model, probe.task_loss, units=ours.units)
+    schedule, shares = penalty.schedule, [0.0]
+    refresh_s = median(seconds(penalty.refresh) for _ in range(3))
+    probe_s = median(seconds(lambda: penalty.held_out(ours.model)) for _ in range(3))
+    plain_s = []
+
+    def plain_step() -> None:
+        plain.step(plain.task_loss(plain.model))
+
+    def our_step() -> None:
+        ours.step(ours.task_loss(penalty.run) + penalty())
+
+    for first in _phases(schedule):
+        _in_phase(penalty, first)
+        pairs = [(seconds(plain_step, 4), seconds(our_step, 4)) for _ in range(rounds)]
+        shares.append(median(b / a for a, b in pairs) - 1)
+        plain_s += [a / 4 for a, _ in pairs]
+    probes = schedule.steps / schedule.probe_every * (1 + 1 - schedule.split_frac)
+    _, splitting, releasing = _phases(schedule)
+    refreshes = 1 + (releasing - splitting) / schedule.probe_every
+    beside_s = (probes * probe_s + refreshes * refresh_s) / schedule.steps
+    return {
+        "task": _named(f"mlp-11m, batch {batch}"),
+        "plain_step_s": median(plain_s),
+        "phase_overhead_fracs": shares,
+        "refresh_s": refresh_s,
+        "probe_s": probe_s,
+        "overhead_frac": sum(shares) / 4 + beside_s / median(plain_s),
+        "modules": penalty.modules,
+    }
+
+
+def _phases(schedule: BudgetSchedule) -> list[int]:
+    """First steps of the three phases that press."""
+    shares = schedule.plain_frac, schedule.split_frac, schedule.release_frac
+    return [schedule.first_step(share) for share in shares]
+
+
+def _named(task: str, press_every: int = 1) -> str:
+    rarer = f", pressing at every {press_every}th step" if press_every > 1 else ""
+    return f"{task}, within a budget{rarer}"
+
+
+def _in_phase(penalty: BudgetedPenalty, first: int) -> None:
+    """Puts a penalty into the phase that begins at a step, with modules from the third on."""
+    penalty.state.step, penalty.state.made, penalty.state.refresh_due = first + 1, 0, NEVER
+    if first >= _phases(penalty.schedule)[1]:
+        penalty.partition.set_labels(torch.arange(penalty.units.n) % 4)
+        penalty.free = torch.zeros(4, dtype=torch.bool)
+
+
 def seconds(work: Advance, times: int = 1) -> float:
     """Processor seconds that `work` takes, called `times` times."""
     start = time.process_time()
@@ -140,6 +250,16 @@ def main() -> None:
     rows, between = [], steps_between_refreshes()
     for task, case in CASES.items():
         rows.append(overhead(task, between, *case))
+        print(rows[-1], flush=True)
+        write_json(given.json, {"machine": machine(), "rows": rows})
+    budgets: list[Callable[[], Row]] = [
+        budget_on_digits_pair,
+        lambda: budget_on_digits_pair(press_every=4),
+        lambda: budget_on_wide_mlp(256, rounds=5),
+        lambda: budget_on_wide_mlp(1024, rounds=3),
+    ]
+    for make in budgets:
+        rows.append(make())
         print(rows[-1], flush=True)
         write_json(given.json, {"machine": machine(), "rows": rows})
 

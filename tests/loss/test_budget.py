@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from torch import nn
 from partwise.errors import CheckpointError
 from partwise.graph import UnitGraph, unit_map
 from partwise.loss import BudgetedPenalty, BudgetSchedule, l1_penalty
-from partwise.loss.masking import inside_modules, weighted_magnitude
+from partwise.loss.masking import inside_modules
 from partwise.loss.refresh import RefreshClock, stands_still
 from partwise.loss.roles import readers, without_idle
 from partwise.loss.sparsity import unused_l1
@@ -83,7 +84,7 @@ def test_modules_that_cannot_be_masked_are_refused_for_good():
     trained(penalty, 1200)
     assert penalty.modules == 1
     assert penalty.state.most == 1
-    assert penalty._pressed().item() == 0
+    assert penalty().item() == 0
 
 
 def test_a_network_without_modules_goes_back_to_the_plain_phase():
@@ -148,6 +149,23 @@ def test_resuming_goes_on_bit_for_bit():
         second.load_state_dict({**first.state_dict(), "labels": torch.zeros(3, dtype=torch.long)})
 
 
+def test_rarer_pressure_is_as_much_stronger():
+    def pressures(every):
+        penalty = BudgetedPenalty(network(), held_out, steps=400, press_every=every)
+        penalty.state = replace(penalty.state, step=250, made=100, chance=1.0, most=2)
+        penalty.partition.set_labels(torch.as_tensor(HALVES))
+        penalty.free = torch.zeros(2, dtype=torch.bool)
+        penalty.state.refresh_due = 10**6
+        values = []
+        for penalty.state.step in range(251, 259):
+            values.append(penalty.partition.pressed(penalty._pressure()).item())
+        return values
+
+    always, rarely = pressures(1), pressures(4)
+    assert [value > 0 for value in rarely] == [False, True, False, False] * 2
+    assert rarely[1] == pytest.approx(4 * always[1])
+
+
 def test_only_the_interface_feels_the_reward():
     penalty = BudgetedPenalty(network(), held_out)
     graph = penalty.units.graph(penalty.model)
@@ -159,13 +177,6 @@ def test_only_the_interface_feels_the_reward():
         assert (grad[keep] == 0).all()
         assert (grad[~keep] != 0).all()
     assert penalty.interface().item() == pytest.approx(penalty.interface_frac(), rel=1e-5)
-
-
-def test_weighted_magnitude_has_an_exact_gradient():
-    torch.manual_seed(0)
-    weight = torch.randn(3, 2, 3, 3, dtype=torch.float64, requires_grad=True)
-    scale = torch.rand(3, 2, 1, 1, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda w: weighted_magnitude(w, scale), (weight,))
 
 
 def readers_graph():

@@ -229,5 +229,5 @@ def test_splits_in_force_are_not_given_up_when_others_get_clearer():
     graph = graph.with_capacities(graph.capacities * blurred)
     penalty = CutTreePenalty(network())
     assert penalty._search(graph).max() + 1 == 3
-    penalty.labels = torch.as_tensor(truth)
+    penalty.modules = 4
     assert penalty._search(graph).max() + 1 == 4

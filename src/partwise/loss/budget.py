@@ -16,12 +16,13 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from partwise.graph import UnitGraph, UnitMap
 from partwise.graph.coactivity import unit_activity, with_coactivity
 from partwise.loss.budget_schedule import BudgetSchedule, BudgetState
-from partwise.loss.masking import inside_modules, run_only, weighted_magnitude, wide
+from partwise.loss.masking import factors, inside_modules, run_only
 from partwise.loss.penalty import MOST_EDGES, CutTreePenalty
+from partwise.loss.press import Pressure
 from partwise.loss.refresh import RefreshClock, stands_still
 from partwise.loss.resuming import check_units, is_drawn
 from partwise.loss.roles import readers, without_idle
-from partwise.loss.sparsity import l1_penalty, unused_l1
+from partwise.loss.sparsity import KNEE
 from partwise.modules import Hierarchy, module_masses, search_modules
 from partwise.modules.hierarchy import by_volume, splits_kept
 from partwise.modules.splitting import merge_order, merged, separations
@@ -104,7 +105,7 @@ class BudgetedPenalty:
         self.plain = torch.zeros(0)
         self.free = torch.zeros(1, dtype=torch.bool)
         self._kept: dict[str, Tensor] = {}
-        self._crossing: list[Tensor] = []
+        self._crossing: NDArray[np.float64] | None = None
 
     @property
     def modules(self) -> int:
@@ -148,12 +149,9 @@ class BudgetedPenalty:
         if self._is_refresh_due and self._has_learnt:
             self.refresh()
         self._keep_a_way_back()
-        pressed = self._pressed()
-        if self.modules > 1:
-            rise = (state.step - state.made + 1) / (TRIAL_PROBES * schedule.probe_every)
-            pressed = pressed + schedule.strength * min(1.0, rise) * self.interface()
+        pressure = self._pressure()
         state.step += 1
-        return pressed
+        return self.partition.pressed(pressure)
 
     @property
     def _is_refresh_due(self) -> bool:
@@ -166,16 +164,20 @@ class BudgetedPenalty:
     def _is_release(self) -> bool:
         return self.state.step == self.schedule.first_step(self.schedule.release_frac)
 
-    def _pressed(self) -> Tensor:
+    def _pressure(self) -> Pressure:
+        """What is asked of the weights at this step."""
         state, schedule = self.state, self.schedule
-        since = state.step - schedule.first_step(schedule.plain_frac)
-        weight = state.pressure * schedule.pressure * self.weights
-        if since < 0 or state.most == 1:
-            return next(self.model.parameters()).new_zeros(())
-        if self.releasing:
-            return weight * unused_l1(self.model, self.units)
-        rise = min(1.0, since / (2 * schedule.probe_every))
-        return rise * weight * l1_penalty(self.model, self.units)
+        since, every = state.step - schedule.first_step(schedule.plain_frac), schedule.press_every
+        if since < 0 or state.most == 1 or state.step % every:
+            return Pressure()
+        rise = 1.0 if self.releasing else min(1.0, since / (2 * schedule.probe_every))
+        weight = every * rise * state.pressure * schedule.pressure * self.weights
+        knee = KNEE if self.releasing else 0.0
+        if self.modules == 1:
+            return Pressure(weight, knee)
+        rise = (state.step - state.made + 1) / (TRIAL_PROBES * schedule.probe_every)
+        strength = every * schedule.strength * min(1.0, rise)
+        return Pressure(weight, knee, interface=strength, tables=self._tables())
 
     def interface(self) -> Tensor:
         """Share of capacity that is masked, a scalar whose gradient is on these weights alone.
@@ -183,23 +185,16 @@ class BudgetedPenalty:
         The total is that of the last refresh: so neither shrinking all weights nor growing
         those inside small modules, as Newman's Q would have it, gains anything.
         """
-        if not self._crossing:
-            self._crossing = self._crossing_scales()
-        return torch.stack(
-            [
-                weighted_magnitude(self.model.get_parameter(block.parameter), scale)
-                for block, scale in zip(self.units.blocks, self._crossing, strict=True)
-            ]
-        ).sum()
+        return self.partition.pressed(Pressure(interface=1.0, tables=self._tables()))
 
-    def _crossing_scales(self) -> list[Tensor]:
-        scales = self.partition.capacity_scales()
-        total = self.partition.masses().sum().detach()
-        kept = self._kept_entries()
-        return [
-            torch.where(kept[block.parameter], 0, wide(scale, kept[block.parameter]) / total)
-            for block, scale in zip(self.units.blocks, scales, strict=True)
-        ]
+    def _tables(self) -> NDArray[np.float64]:
+        """(blocks, k, k): what masked capacity, unlike other, is as a share of all of it."""
+        if self._crossing is None:
+            masked = ~np.eye(self.modules, dtype=bool) & ~self.free.numpy()[:, None]
+            share = masked / float(self.partition.masses().sum().detach())
+            rows_read = [block.transposed for block in self.units.blocks]
+            self._crossing = np.stack([share.T if by_row else share for by_row in rows_read])
+        return self._crossing
 
     @property
     def _has_learnt(self) -> bool:
@@ -293,7 +288,7 @@ class BudgetedPenalty:
         self.state.most = 1
         self.partition.set_labels(torch.zeros_like(self.labels))
         self.free = torch.zeros(1, dtype=torch.bool)
-        self._kept, self._crossing = {}, []
+        self._kept, self._crossing = {}, None
         if len(self.plain):
             vector_to_parameters(self.plain, self.model.parameters())
 
@@ -412,11 +407,12 @@ class BudgetedPenalty:
     def _put_in_force(self, graph: UnitGraph, labels: NDArray[np.int64]) -> None:
         self.free = torch.as_tensor(readers(self.units, graph, labels))
         self.partition.set_labels(torch.as_tensor(labels))
-        self._kept, self._crossing = {}, []
+        self._kept, self._crossing = {}, None
 
     def _kept_entries(self) -> dict[str, Tensor]:
         if not self._kept:
-            self._kept = inside_modules(self.model, self.units, self.labels, free=self.free)
+            kept = inside_modules(self.model, self.units, self.labels, free=self.free)
+            self._kept = factors(self.model, kept)
         return self._kept
 
     def _isolated(self, *inputs: Tensor) -> Tensor:
@@ -459,4 +455,4 @@ class BudgetedPenalty:
         self.partition.gauge = state["gauge"]
         self.partition.set_labels(state["labels"])
         self.free, self.plain = state["free"], state["plain"]
-        self._kept, self._crossing = {}, []
+        self._kept, self._crossing = {}, None

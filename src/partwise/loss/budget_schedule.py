@@ -25,6 +25,8 @@ class BudgetSchedule:
         allowance: held-out loss that the pressure may lead to meanwhile, as a multiple of the
             reference; the release gives it back.
         strength: weight of the interface's share of all capacity, in nats.
+        press_every: steps between those that feel the pressure and the reward, which is then as
+            many times as strong; more than 1 spares small networks most of the overhead.
         mask_share: share of the steps without interfaces while modules are looked for; later all.
         inflations: powers of the capacities that trees are built for.
         min_gain: Q that a split must earn.
@@ -48,6 +50,7 @@ class BudgetSchedule:
     max_pressure: float = 2.0
     allowance: float = 2.0
     strength: float = 2.0
+    press_every: int = 1
     mask_share: float = 0.5
     inflations: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
     min_gain: float = 0.01

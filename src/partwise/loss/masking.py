@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor, nn
 
 from partwise.graph import UnitMap
+from partwise.graph.unit_map import owner_of
 
 
 def masked_weights(
@@ -61,39 +59,36 @@ def inside_modules(
 
 
 def only(model: nn.Module, kept: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights that are named in `kept`, 0 where it is False, differentiable."""
-    return {name: torch.where(keep, model.get_parameter(name), 0) for name, keep in kept.items()}
+    """The weights that are named in `kept`, 0 where it is False or 0, differentiable.
+
+    A product, since `torch.where` takes ten times as long on a CPU.
+    """
+    return {name: model.get_parameter(name) * keep for name, keep in kept.items()}
+
+
+def factors(model: nn.Module, kept: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`kept` in the type of the weights, which `only` takes half the time for."""
+    return {name: keep.to(model.get_parameter(name).dtype) for name, keep in kept.items()}
 
 
 def run_only(model: nn.Module, kept: dict[str, Tensor], *inputs: Tensor) -> Tensor:
-    """The model's output with the weights that are named in `kept`, 0 where it is False."""
-    output: Tensor = torch.func.functional_call(model, only(model, kept), inputs)
+    """The model's output with the weights that are named in `kept`, as `only` has them.
+
+    As `torch.func.functional_call`, which takes as long as the forward pass of a small network.
+    """
+    paths = [name.split(".") for name in kept]
+    places = [(owner_of(model, path)._parameters, path[-1]) for path in paths]
+    weights = [owned[name] for owned, name in places]
+    try:
+        for (owned, name), weight, keep in zip(places, weights, kept.values(), strict=True):
+            owned[name] = weight * keep  # type: ignore[assignment, operator]
+        output: Tensor = model(*inputs)
+    finally:
+        for (owned, name), weight in zip(places, weights, strict=True):
+            owned[name] = weight
     return output
 
 
 def wide(entries: Tensor, like: Tensor) -> Tensor:
     """(r, c) entries, laid out to broadcast over a kernel (r, c, ...)."""
     return entries.reshape(*entries.shape, *[1] * (like.dim() - entries.dim()))
-
-
-class _WeightedMagnitude(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, scale: Tensor) -> Tensor:
-        ctx.save_for_backward(weight, scale)
-        return (weight.abs() * scale).sum()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        weight, scale = ctx.saved_tensors
-        return grads[0] * weight.sign() * scale, None
-
-
-def weighted_magnitude(weight: Tensor, scale: Tensor) -> Tensor:
-    """Sum of |weight| times a constant scale, a scalar; backward is one pass.
-
-    Args:
-        weight: (r, c, ...).
-        scale: broadcasts to it.
-    """
-    result: Tensor = _WeightedMagnitude.apply(weight, scale)
-    return result

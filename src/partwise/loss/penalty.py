@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from partwise.graph import UnitGraph, UnitMap, WeightBlock, unit_map
 from partwise.graph.unit_map import norm_gain
-from partwise.loss.fused_q import Sides, fused_q, sides_of
-from partwise.loss.masking import inside_modules, run_only
+from partwise.loss.masking import factors, inside_modules, run_only
 from partwise.loss.masses import block_masses, entry_masses, interface_share
+from partwise.loss.press import Ends, Pressure, press, sides_of
 from partwise.loss.refresh import RefreshClock, stands_still
 from partwise.loss.resuming import check_units, is_drawn
 from partwise.modules import module_masses, search_modules
@@ -38,6 +38,8 @@ class CutTreeSchedule:
         min_contrast: least separation of a split that is made, as a share of the largest.
         keep_contrast: the same, for as many splits as are in force; lower, so that the pressure on
             some splits does not undo others that take longer.
+        l1: sparsity pressure beside it, from the first step on: weight of `l1_penalty`, in the
+            same pass over the weights.
         mask_share: share of steps in which the network runs without its interface weights.
         mask_after: steps after `start` before masking begins.
         seed: seed of the choice of masked steps.
@@ -51,6 +53,7 @@ class CutTreeSchedule:
     min_gain: float = 0.01
     min_contrast: float = 0.7
     keep_contrast: float = 0.45
+    l1: float = 0.0
     mask_share: float = 0.3
     mask_after: int = 500
     seed: int = 0
@@ -100,15 +103,12 @@ class CutTreePenalty:
         self.step = 0
         self.clock = RefreshClock(self.schedule.refresh_every, self.schedule.start)
         self.labels = torch.zeros(self.units.n, dtype=torch.long)
+        self.modules = 1
         self.gauge = torch.ones(self.units.n, dtype=torch.float64)
         self._members: list[tuple[Tensor, Tensor]] = []
-        self._sides: list[Sides] = []
+        self._ends: Ends | None = None
+        self._no_ends = Ends()
         self._kept: dict[str, Tensor] = {}
-
-    @property
-    def modules(self) -> int:
-        """Number of modules in the partition now in force."""
-        return int(self.labels.max()) + 1
 
     @property
     def weight(self) -> float:
@@ -119,16 +119,22 @@ class CutTreePenalty:
     def __call__(self) -> Tensor:
         """The penalty at this step, a scalar; advances the schedule by one step.
 
-        Zero before `start` and while the network is one module.
+        Without `l1`, zero before `start` and while the network is one module.
         """
         since = self.step - self.schedule.start
         if since >= 0 and self.step >= self.clock.due and self.schedule.strength:
             self.refresh()
-        weight = self.weight
+        disorder = self.weight if self.modules > 1 else 0.0
         self.step += 1
-        if weight == 0 or self.modules == 1:
-            return next(self.model.parameters()).new_zeros(())
-        return weight * (1 - self.newman_q())
+        return self.pressed(Pressure(l1=self.schedule.l1, disorder=disorder))
+
+    def pressed(self, pressure: Pressure) -> Tensor:
+        """The pressure on the weights, for the partition in force; zero where it asks nothing."""
+        if pressure.disorder or pressure.interface:
+            return press(self.units.weights(self.model), pressure, self.ends)
+        if pressure.l1:
+            return press(self.units.weights(self.model), pressure, self._no_ends)
+        return next(self.model.parameters()).new_zeros(())
 
     def refresh(self) -> None:
         """Finds the partition anew from the model's current weights."""
@@ -156,17 +162,25 @@ class CutTreePenalty:
     def set_labels(self, labels: Tensor) -> None:
         """Puts a partition in force, (n,) long."""
         self.labels, self._kept = labels, {}
+        self.modules = int(labels.max()) + 1
         like = next(self.model.parameters())
         members = torch.nn.functional.one_hot(labels, self.modules).to(like)
         gauge = self.gauge.to(like)
         self._members = [self._block_members(block, members, gauge) for block in self.units.blocks]
-        self._sides = [
+        weights = self.units.weights(self.model)
+        sides = [
             sides_of(weight, rows, columns)
-            for weight, (rows, columns) in zip(self._weights(), self._members, strict=True)
+            for weight, (rows, columns) in zip(weights, self._members, strict=True)
         ]
+        self._ends = Ends(tuple(sides), self.modules)
 
-    def _weights(self) -> list[nn.Parameter]:
-        return [self.model.get_parameter(block.parameter) for block in self.units.blocks]
+    @property
+    def ends(self) -> Ends:
+        """Modules and scales at the two ends of all weights."""
+        if self._ends is None:
+            self.set_labels(self.labels)
+        assert self._ends is not None
+        return self._ends
 
     def _block_members(
         self, block: WeightBlock, members: Tensor, gauge: Tensor
@@ -182,7 +196,7 @@ class CutTreePenalty:
 
     def newman_q(self) -> Tensor:
         """Newman's Q of the partition in force under the current weights, differentiable."""
-        return fused_q(self._weights(), self._sides, self.modules)
+        return 1 - self.pressed(Pressure(disorder=1.0))
 
     def masses(self) -> Tensor:
         """(k, k) capacity between modules under the current weights, differentiable."""
@@ -191,15 +205,11 @@ class CutTreePenalty:
         return torch.stack(
             [
                 (block_masses if columns.dim() == 2 else entry_masses)(weight, rows, columns)
-                for weight, (rows, columns) in zip(self._weights(), self._members, strict=True)
+                for weight, (rows, columns) in zip(
+                    self.units.weights(self.model), self._members, strict=True
+                )
             ]
         ).sum(0)
-
-    def capacity_scales(self) -> list[Tensor]:
-        """(r, c) per weight block: what |weight| is multiplied by to be a capacity."""
-        if not self._members:
-            self.set_labels(self.labels)
-        return [rows.sum(1)[:, None] * columns.sum(-1) for rows, columns in self._members]
 
     @torch.no_grad()
     def interface_frac(self) -> float:
@@ -211,7 +221,7 @@ class CutTreePenalty:
         if not self._masks_this_step():
             return self.model(*inputs)
         if not self._kept:
-            self._kept = inside_modules(self.model, self.units, self.labels)
+            self._kept = factors(self.model, inside_modules(self.model, self.units, self.labels))
         return run_only(self.model, self._kept, *inputs)
 
     def _masks_this_step(self) -> bool:

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from partwise.errors import CheckpointError
 from partwise.graph import UnitMap
 
+MANY = 1024
+
 
 def is_drawn(seed: int, step: int, share: float) -> bool:
     """Whether a step is among a share of the steps; depends on nothing but seed and step."""
-    return bool(np.random.default_rng((seed, step)).random() < share)
+    return bool(_numbers(seed, step // MANY)[step % MANY] < share)
+
+
+@lru_cache(maxsize=8)
+def _numbers(seed: int, block: int) -> NDArray[np.float64]:
+    """(MANY,) a number for each of that many steps; a generator per step would be slow."""
+    return np.random.default_rng((seed, block)).random(MANY)
 
 
 def check_units(state: Mapping[str, Tensor], units: UnitMap) -> None:

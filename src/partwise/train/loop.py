@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from partwise.capability import held_out
 from partwise.errors import TrainingError
 from partwise.graph import UnitMap, unit_map
-from partwise.loss import BudgetedPenalty, CutTreePenalty, l1_penalty
+from partwise.loss import BudgetedPenalty, CutTreePenalty
 from partwise.tasks import Task, task_named
 from partwise.train.network import mlp
 from partwise.train.recipe import Recipe
@@ -65,10 +65,10 @@ class Trainer:
         return training.lr * (1 + math.cos(math.pi * into / training.decay_frac)) / 2
 
     def loss(self) -> Tensor:
-        """Task loss + sparsity + cut-tree penalty on this step's batch."""
+        """Task loss + penalty, sparsity pressure included, on this step's batch."""
         x, y = self.task.batch("train", self.recipe.training.batch, (self.recipe.seed, self.step))
         task_loss = self.task.losses(self.penalty.run(x), y).mean(0).sum()
-        return task_loss + self.recipe.l1 * l1_penalty(self.model, self.units) + self.penalty()
+        return task_loss + self.penalty()
 
     def advance(self) -> float:
         """One optimiser step; returns the loss before it.
@@ -116,7 +116,8 @@ def _penalty(
     recipe: Recipe, task: Task, model: nn.Module, units: UnitMap
 ) -> CutTreePenalty | BudgetedPenalty:
     if not recipe.cut_tree.budget:
-        return CutTreePenalty(model, recipe.cut_tree.schedule(recipe.seed), units=units)
+        schedule = recipe.cut_tree.schedule(recipe.seed)
+        return CutTreePenalty(model, schedule, units=units, l1=recipe.l1)
     return BudgetedPenalty(
         model,
         held_out_probe(task),

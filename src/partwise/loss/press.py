@@ -1,0 +1,264 @@
+"""All pressure on the weights as one term: one pass for its value, one for its gradient.
+
+Sparsity pressure, Newman's Q and the share of capacity at interfaces are all functions of |w|
+whose derivative is known in closed form: a number for every weight alike, and one looked up by
+the modules at its two ends. So no chain of small operations is recorded, which would take longer
+than the arithmetic on a small network, and would move every weight a dozen times on a large one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from partwise.loss import press_kernels as kernels
+
+COMPILED = (torch.float32, torch.float64)
+"""Types of weights on the CPU that the compiled kernels take."""
+LEAST_BEND = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """Modules and scales of the two sides of one weight tensor, seen as an (r, e) matrix.
+
+    An entry's capacity is |weight| times the scales of its row and its column.
+
+    Attributes:
+        row, column: (r,) and (e,) long, module that each row writes to and each column reads;
+            `column` is (r, e) where every row reads units of its own.
+        row_scale, column_scale: as `row` and `column`, in the type of the weights.
+    """
+
+    row: Tensor
+    column: Tensor
+    row_scale: Tensor
+    column_scale: Tensor
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether all rows read the same units."""
+        return self.column.dim() == 1
+
+    @cached_property
+    def arrays(self) -> tuple[NDArray[np.generic], ...]:
+        """The four tensors in the order above, as the compiled kernels take them."""
+        parts = self.row, self.column, self.row_scale, self.column_scale
+        return tuple(part.contiguous().numpy() for part in parts)
+
+
+def sides_of(weight: Tensor, rows: Tensor, columns: Tensor) -> Sides:
+    """Sides of a weight tensor from scaled memberships.
+
+    Args:
+        weight: (r, c, ...); capacities are summed over trailing kernel dimensions.
+        rows: (r, k) as in `block_masses`.
+        columns: (c, k) as in `block_masses`, or (r, c, k) as in `entry_masses`.
+    """
+    kernel = weight[0, 0].numel()
+    column, scale = columns.argmax(-1), columns.sum(-1)
+    return Sides(
+        rows.argmax(-1),
+        column.repeat_interleave(kernel, -1),
+        rows.sum(-1),
+        scale.repeat_interleave(kernel, -1),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Ends:
+    """What is at the two ends of all weights.
+
+    Attributes:
+        sides: of each tensor; none where capacities do not count.
+        modules: number k of modules; 0 without sides.
+    """
+
+    sides: tuple[Sides, ...] = ()
+    modules: int = 0
+    _seen: dict[int, tuple[int, NDArray[np.floating]]] = field(default_factory=dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy remembers no places: a copied array is nobody's numbers any more."""
+        return {**vars(self), "_seen": {}}
+
+    def matrix(self, i: int, weight: Tensor) -> NDArray[np.floating]:
+        """Tensor i's own numbers as an (r, e) array; a copy only where they are not in order.
+
+        Remembered for as long as the numbers stay in one place.
+        """
+        place, matrix = self._seen.get(i, (0, None))
+        if matrix is None or place != weight.data_ptr():
+            matrix = weight.detach().contiguous().view(len(weight), -1).numpy()
+            if weight.is_contiguous():
+                self._seen[i] = weight.data_ptr(), matrix
+        return matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Pressure:
+    """What the weights are asked for.
+
+    Attributes:
+        l1: weight of the sum over weight tensors of their mean |w|.
+        knee: spares weights in use: |w| counts e / (|w| + e), a constant in the gradient, with e
+            the `knee` times the tensor's root mean square; 0 presses on all weights alike.
+        disorder: weight of 1 - Newman's Q.
+        interface: weight of the capacities, each times its entry of `tables`.
+        tables: (tensors, k, k), in which an entry is for the capacity of one tensor that joins
+            the row's module to the column's.
+    """
+
+    l1: float = 0.0
+    knee: float = 0.0
+    disorder: float = 0.0
+    interface: float = 0.0
+    tables: NDArray[np.float64] | None = None
+
+
+def press(weights: Sequence[Tensor], pressure: Pressure, ends: Ends | None = None) -> Tensor:
+    """The pressure on the weights, a scalar, differentiable once.
+
+    Args:
+        weights: tensors (r, c, ...) of one type, on one device.
+        pressure: what is added up.
+        ends: of these weights, always the same ones; its sides may be left out where capacities
+            do not count.
+    """
+    is_compiled = weights[0].device.type == "cpu" and weights[0].dtype in COMPILED
+    run = _CompiledPress if is_compiled else _Press
+    value: Tensor = run.apply(pressure, Ends() if ends is None else ends, *weights)
+    return value
+
+
+class _CompiledPress(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, pressure: Pressure, ends: Ends, *weights: Tensor) -> Tensor:
+        ctx.save_for_backward(*weights)
+        ctx.pressure, ctx.ends, ctx.bends = pressure, ends, [0.0] * len(weights)
+        masses, value = np.zeros((len(weights), ends.modules, ends.modules)), 0.0
+        for i, weight in enumerate(weights):
+            matrix = ends.matrix(i, weight)
+            if pressure.knee:
+                ctx.bends[i] = pressure.knee * kernels.mean_square(matrix) ** 0.5 + LEAST_BEND
+            if ends.sides:
+                side = ends.sides[i]
+                add: Any = kernels.add_masses if side.is_plain else kernels.add_entry_masses
+                size = add(matrix, *side.arrays, ctx.bends[i], masses[i])
+            else:
+                size = kernels.sum_magnitudes(matrix, ctx.bends[i])
+            value += pressure.l1 * size / matrix.size
+        if ends.sides:
+            ctx.tables = np.empty_like(masses)
+            shares = masses if pressure.tables is None else pressure.tables
+            strengths = float(pressure.disorder), float(pressure.interface)
+            value += kernels.cost_of(masses, *strengths, shares, ctx.tables)
+        return weights[0].new_tensor(value)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        factor, ends = grads[0].item(), ctx.ends
+        slopes: list[Tensor | None] = []
+        for i, weight in enumerate(ctx.saved_tensors):
+            if not ctx.needs_input_grad[2 + i]:
+                slopes.append(None)
+                continue
+            matrix = ends.matrix(i, weight)
+            out, each = np.empty_like(matrix), factor * ctx.pressure.l1 / matrix.size
+            if ends.sides:
+                side, table = ends.sides[i], factor * ctx.tables[i]
+                write: Any = (
+                    kernels.write_gradient if side.is_plain else kernels.write_entry_gradient
+                )
+                write(matrix, *side.arrays, table, each, ctx.bends[i], out)
+            else:
+                kernels.write_magnitude_gradient(matrix, each, ctx.bends[i], out)
+            # Not a tensor's view: to one that owns its numbers the engine adds others in place.
+            slopes.append(torch.from_numpy(out.reshape(weight.shape)))
+        return None, None, *slopes
+
+
+class _Press(torch.autograd.Function):
+    """The same by tensor operations, for other devices and types."""
+
+    @staticmethod
+    def forward(ctx: Any, pressure: Pressure, ends: Ends, *weights: Tensor) -> Tensor:
+        ctx.save_for_backward(*weights)
+        ctx.pressure, ctx.sides = pressure, ends.sides
+        value = weights[0].new_zeros(())
+        for weight in weights:
+            value = value + pressure.l1 * (weight.abs() * _spared(weight, pressure.knee)).mean()
+        if not ends.sides:
+            return value
+        masses = [_masses(*pair, ends.modules) for pair in zip(weights, ends.sides, strict=True)]
+        cost, ctx.tables = _cost_of_tensors(torch.stack(masses), pressure)
+        return value + cost
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        slopes: list[Tensor | None] = []
+        for i, weight in enumerate(ctx.saved_tensors):
+            if not ctx.needs_input_grad[2 + i]:
+                slopes.append(None)
+                continue
+            each = ctx.pressure.l1 / weight.numel() * _spared(weight, ctx.pressure.knee)
+            if ctx.sides:
+                rows, columns = _members(ctx.sides[i], len(ctx.tables[i]))
+                each = each + ((rows @ ctx.tables[i])[:, None] @ columns.mT).view(weight.shape)
+            slopes.append(grads[0] * each * weight.sign())
+        return None, None, *slopes
+
+
+def _spared(weight: Tensor, knee: float) -> Tensor:
+    """What each |w| counts, given how large it is."""
+    if not knee:
+        return weight.new_ones(())
+    bend = knee * weight.square().mean().sqrt() + LEAST_BEND
+    return bend / (weight.abs() + bend)
+
+
+def _cost_of_tensors(masses: Tensor, pressure: Pressure) -> tuple[Tensor, Tensor]:
+    cost, tables = masses.new_zeros(()), torch.zeros_like(masses)
+    if pressure.disorder:
+        q, slope = _q_and_table(masses.sum(0))
+        cost, tables = pressure.disorder * (1 - q), tables - pressure.disorder * slope
+    if pressure.tables is not None:
+        costs = torch.as_tensor(pressure.interface * pressure.tables).to(masses)
+        cost, tables = cost + (masses * costs).sum(), tables + costs
+    return cost, tables
+
+
+def _q_and_table(masses: Tensor) -> tuple[Tensor, Tensor]:
+    total = 2 * masses.sum()
+    eye = torch.eye(len(masses), dtype=masses.dtype, device=masses.device)
+    inside, volume = 2 * masses.trace() / total, (masses.sum(0) + masses.sum(1)) / total
+    squares = (volume**2).sum()
+    table = 2 * (eye - inside - volume[:, None] - volume + 2 * squares) / total
+    return inside - squares, table
+
+
+def _masses(weight: Tensor, sides: Sides, modules: int) -> Tensor:
+    """(k, k) capacity through which each module reads each module."""
+    capacity, (rows, columns) = weight.abs().flatten(1), _members(sides, modules)
+    if columns.dim() == 2:
+        return rows.T @ (capacity @ columns)
+    return torch.einsum("rk,re,rel->kl", rows, capacity, columns)
+
+
+def _members(sides: Sides, modules: int) -> tuple[Tensor, Tensor]:
+    """Scaled memberships, (r, k) of rows and (e, k) or (r, e, k) of columns."""
+    ids = torch.arange(modules, device=sides.row.device)
+    return (
+        (sides.row[..., None] == ids) * sides.row_scale[..., None],
+        (sides.column[..., None] == ids) * sides.column_scale[..., None],
+    )

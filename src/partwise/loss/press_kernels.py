@@ -1,0 +1,171 @@
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
+"""Compiled passes over one weight tensor, for `press`; they see it as an (r, e) matrix.
+
+`bend` is 0, or what spares weights in use: a magnitude m then counts bend / (m + bend), a constant
+in the gradient. Divisions follow numpy's rules: Python's, which look for zeros, would keep loops
+from running on vectors.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def cost_of(masses, disorder, interface, shares, tables):
+    """What the (tensors, k, k) masses cost; the derivatives by capacity go into `tables`."""
+    cost = 0.0
+    tables[:] = 0
+    if disorder:
+        q, slope = q_and_table(masses.sum(0))
+        cost = disorder * (1 - q)
+        tables -= disorder * slope
+    if interface:
+        cost += interface * (masses * shares).sum()
+        tables += interface * shares
+    return cost
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def mean_square(weight):
+    """Mean square of an (r, e) matrix; columns are added up first, in the weights' own type."""
+    r, e = weight.shape
+    sums = np.zeros(e, weight.dtype)
+    for i in range(r):
+        entries = weight[i]
+        for j in range(e):
+            sums[j] += entries[j] * entries[j]
+    return sums.sum() / (r * e)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def add_masses(weight, row, column, row_scale, column_scale, bend, masses):
+    """Adds the capacities of a matrix to (k, k) `masses`; returns the sum of its magnitudes.
+
+    Rows of one module are added up first: that loop is over consecutive entries only.
+    """
+    r, e = weight.shape
+    k = len(masses)
+    by_column, plain = np.zeros((k, e), weight.dtype), np.zeros(e, weight.dtype)
+    bends = np.full(1, bend, weight.dtype)
+    for i in range(r):
+        scale, sums, entries = row_scale[i], by_column[row[i]], weight[i]
+        if bend:
+            for j in range(e):
+                size = abs(entries[j])
+                plain[j] += size * (bends[0] / (size + bends[0]))
+                sums[j] += scale * size
+        else:
+            for j in range(e):
+                size = abs(entries[j])
+                plain[j] += size
+                sums[j] += scale * size
+    for a in range(k):
+        for j in range(e):
+            masses[a, column[j]] += by_column[a, j] * column_scale[j]
+    return np.float64(plain.sum())
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def add_entry_masses(weight, row, column, row_scale, column_scale, bend, masses):
+    """`add_masses` where every row reads units of its own."""
+    r, e = weight.shape
+    plain = 0.0
+    for i in range(r):
+        for j in range(e):
+            size = abs(weight[i, j])
+            plain += size * (bend / (size + bend)) if bend else size
+            masses[row[i], column[i, j]] += row_scale[i] * size * column_scale[i, j]
+    return plain
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def sum_magnitudes(weight, bend):
+    """Sum of the magnitudes of a matrix; columns are added up first."""
+    r, e = weight.shape
+    plain, bends = np.zeros(e, weight.dtype), np.full(1, bend, weight.dtype)
+    for i in range(r):
+        entries = weight[i]
+        if bend:
+            for j in range(e):
+                size = abs(entries[j])
+                plain[j] += size * (bends[0] / (size + bends[0]))
+        else:
+            for j in range(e):
+                plain[j] += abs(entries[j])
+    return np.float64(plain.sum())
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def write_gradient(weight, row, column, row_scale, column_scale, table, each, bend, slope):
+    """Writes into `slope` (r, e) the derivative by the entries of a matrix.
+
+    Args:
+        weight, row, column, row_scale, column_scale, bend: as in `add_masses`.
+        table: (k, k) derivative by capacity.
+        each: derivative by an entry's magnitude, beside that.
+        slope: receives the result.
+    """
+    r, e = weight.shape
+    lookup = np.empty((len(table), e), weight.dtype)
+    for a in range(len(table)):
+        for j in range(e):
+            lookup[a, j] = table[a, column[j]] * column_scale[j]
+    numbers = np.array([each, bend]).astype(weight.dtype)
+    for i in range(r):
+        scale, entries, slopes, out = row_scale[i], weight[i], lookup[row[i]], slope[i]
+        if bend:
+            for j in range(e):
+                share = numbers[1] / (abs(entries[j]) + numbers[1])
+                out[j] = (numbers[0] * share + scale * slopes[j]) * np.sign(entries[j])
+        else:
+            for j in range(e):
+                out[j] = (numbers[0] + scale * slopes[j]) * np.sign(entries[j])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def write_entry_gradient(weight, row, column, row_scale, column_scale, table, each, bend, slope):
+    """`write_gradient` where every row reads units of its own."""
+    r, e = weight.shape
+    for i in range(r):
+        for j in range(e):
+            share = bend / (abs(weight[i, j]) + bend) if bend else 1.0
+            step = row_scale[i] * column_scale[i, j] * table[row[i], column[i, j]]
+            slope[i, j] = np.sign(weight[i, j]) * (each * share + step)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def write_magnitude_gradient(weight, each, bend, slope):
+    """`write_gradient` without modules."""
+    r, e = weight.shape
+    numbers = np.array([each, bend]).astype(weight.dtype)
+    for i in range(r):
+        entries, out = weight[i], slope[i]
+        if bend:
+            for j in range(e):
+                share = numbers[1] / (abs(entries[j]) + numbers[1])
+                out[j] = numbers[0] * share * np.sign(entries[j])
+        else:
+            for j in range(e):
+                out[j] = numbers[0] * np.sign(entries[j])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def q_and_table(masses):
+    """Newman's Q, and the (k, k) table of its derivatives by capacity.
+
+    With total t, inside share s and volumes v: Q = s - sum v^2, and a capacity from module b to
+    module a changes it by 2 ([a = b] - s - v_a - v_b + 2 sum v^2) / t.
+    """
+    k = len(masses)
+    total = 2 * masses.sum()
+    volume, inside = np.zeros(k), 2 * np.trace(masses) / total
+    for a in range(k):
+        volume[a] = (masses[a].sum() + masses[:, a].sum()) / total
+    squares = (volume**2).sum()
+    table = np.empty((k, k))
+    for a in range(k):
+        for b in range(k):
+            table[a, b] = 2 * ((a == b) - inside - volume[a] - volume[b] + 2 * squares) / total
+    return inside - squares, table
