@@ -27,9 +27,21 @@ from partwise.graph.activity import (
     silenced,
     unit_usage,
 )
-from partwise.loss.masking import inside_modules, only
+from partwise.loss.masking import inside_modules, is_inside, layers_keeping, only
 from partwise.loss.masses import interface_share, newman_q_of_masses
 from partwise.loss.resuming import check_units, is_drawn
+from partwise.loss.sharding import (
+    Pull,
+    block_weights,
+    from_first,
+    is_sharded,
+    led_by_first,
+    mean_over_ranks,
+    rank,
+    ranks,
+    sharded_inputs,
+    whole,
+)
 from partwise.loss.share_inputs import Senders, module_inputs
 from partwise.modules import search_modules
 
@@ -95,17 +107,18 @@ def share_masses(
     """(k, k) share of the inputs of module a's rows that module b provides, summed over rows.
 
     Every row of every weight matrix counts 1, so that no matrix hides behind a larger one.
-    Differentiable in the weights: one pass over each, no graph in sight.
+    Differentiable in the weights: one pass over each, no graph in sight. Of a model that FSDP
+    shards, all processes must ask; each gets the same masses, and its own shards' gradient.
     """
     k = int(labels.max()) + 1
-    weights = [model.get_parameter(block.parameter) for block in units.blocks]
+    weights = block_weights(model, units)
     here = labels.to(weights[0].device)
     senders = []
     for i, block in enumerate(units.blocks):
         ones = torch.ones(len(block.senders), device=here.device)
         scale = ones if scales is None else scales[i].to(ones)
         senders.append(Senders(here[block.senders], scale, block.transposed))
-    into = module_inputs(weights, senders, k)
+    into = (sharded_inputs if is_sharded(model) else module_inputs)(weights, senders, k)
     shares = into / into.sum(1, keepdim=True).clamp_min(1e-12)
     receivers = torch.cat([block.receivers for block in units.blocks])
     return torch.nn.functional.one_hot(here[receivers], k).to(shares).T @ shares
@@ -126,8 +139,9 @@ def share_pull(
     """
     members = torch.nn.functional.one_hot(torch.from_numpy(labels) + 1, k + 1)[:, 1:].float()
     pull = torch.zeros(units.n, k)
+    weights = block_weights(model, units)
     for i, block in enumerate(units.blocks):
-        matrix = model.get_parameter(block.parameter).detach().abs().float().cpu()
+        matrix = whole(weights[i]).abs().float().cpu()
         matrix = matrix.T if block.transposed else matrix  # receivers x senders
         if scales is not None:
             matrix = matrix * scales[i].cpu()
@@ -157,7 +171,9 @@ class SharePenalty:
         schedule: when and how hard it presses.
         wrapped: the model inside a wrapper that must see the forward pass, such as
             `DistributedDataParallel`. In a process group the first rank finds the partition and
-            all ranks take it, and input scales are averaged: every rank has the same penalty.
+            all ranks take it, and input scales are averaged: every rank has the same penalty. A
+            model that `fully_shard` sharded needs no wrapper; `probe` is then asked on every rank
+            and must give tensors of the same shape.
     """
 
     def __init__(
@@ -170,8 +186,6 @@ class SharePenalty:
     ):
         self.model, self.units, self.probe = model, units, probe
         self.wrapped = model if wrapped is None else wrapped
-        names = (name for name, module in self.wrapped.named_modules() if module is model)
-        self._prefix = "".join(f"{name}." for name in names if name)
         self.schedule = ShareSchedule() if schedule is None else schedule
         self.scales = InputScales(model, units)
         self.step, self._begun = 0, -1
@@ -222,32 +236,45 @@ class SharePenalty:
             if not self._masks_this_step():
                 output = self.wrapped(*inputs, **named)
             else:
-                weights = {self._prefix + name: w for name, w in self.masked().items()}
-                output = torch.func.functional_call(self.wrapped, weights, inputs, named)
+                with self._masking():
+                    output = self.wrapped(*inputs, **named)
         return output
 
     def refresh(self) -> None:
         """Finds the partition anew from usage over the probe sequences."""
         labels = torch.zeros(self.units.n, dtype=torch.long)
-        if _rank() == 0:
-            labels = torch.from_numpy(self._found())
-        if _ranks() > 1:
-            here = labels.to(next(self.model.parameters()).device)
-            torch.distributed.broadcast(here, 0)
-            labels = here.cpu()
-        self.set_labels(labels)
+        if rank() == 0 or is_sharded(self.model):
+            labels = self._found()
+        self.set_labels(from_first(labels))
 
-    def _found(self) -> NDArray[np.int64]:
+    def _found(self) -> Tensor:
         device = next(self.model.parameters()).device.type
         with torch.autocast(device, enabled=False):
             usage = unit_usage(self.model, self.units, self.probe(self.step), self.schedule.piece)
             pull = partial(share_pull, self.model, self.units, self.scales)
-            return co_usage_labels(self.units, usage, pull, self.schedule)
+            if is_sharded(self.model):
+                decide = partial(self._labels, usage)
+                return led_by_first(decide, pull, self.units.n)
+            return torch.from_numpy(self._labels(usage, pull))
+
+    def _labels(self, usage: Usage, pull: Pull) -> NDArray[np.int64]:
+        return co_usage_labels(self.units, usage, pull, self.schedule)
 
     def set_labels(self, labels: Tensor) -> None:
         """Puts a partition in force, (n,) long."""
         self.labels = labels
-        self._kept = inside_modules(self.model, self.units, labels)
+        # Masks of a sharded model are made layer by layer: all of them are a quarter of the whole.
+        sharded = is_sharded(self.model)
+        self._kept = {} if sharded else inside_modules(self.model, self.units, labels)
+
+    def _masking(self) -> contextlib.AbstractContextManager[None]:
+        """Has the layers run without their interface weights."""
+        if is_sharded(self.model):
+            keep = partial(is_inside, self.labels)
+            return layers_keeping(self.model, self.units, keep, again=True)
+        if not self._kept:
+            self.set_labels(self.labels)
+        return layers_keeping(self.model, self.units, lambda block, _: self._kept[block.parameter])
 
     def masked(self) -> dict[str, Tensor]:
         """The weights without their interface entries, for `torch.func.functional_call`."""
@@ -286,10 +313,8 @@ class SharePenalty:
             return
         with self.scales.watching():
             yield
-        if _ranks() > 1:
-            for square in self.scales.squares:
-                torch.distributed.all_reduce(square)
-                square /= _ranks()
+        if ranks() > 1:
+            self.scales.squares = mean_over_ranks(self.scales.squares)
 
     @contextlib.contextmanager
     def _silencing(self, ids: Tensor | None) -> Iterator[None]:
@@ -316,16 +341,6 @@ class SharePenalty:
     def _isolates(self) -> bool:
         """Whether there are modules that some steps may set apart."""
         return self.modules > 1 and self.step >= self.schedule.start + self.schedule.mask_after
-
-
-def _ranks() -> int:
-    """Number of processes that train together."""
-    ready = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_world_size() if ready else 1
-
-
-def _rank() -> int:
-    return torch.distributed.get_rank() if _ranks() > 1 else 0
 
 
 def graph_masses(graph: UnitGraph) -> Callable[[NDArray[np.int64], int], NDArray[np.float64]]:
