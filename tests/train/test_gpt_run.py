@@ -133,23 +133,44 @@ class ModularTrainer(PenaltyMixin, HFTrainer):
     pass
 
 
-def test_the_trainer_mixin_trains_with_the_penalty(tmp_path, texts, checkpoint):
+def hf_trainer(tmp_path, texts, checkpoint, **changes):
     model, tokenizer = load_pretrained(str(checkpoint))
     content = {path.stem: path.read_text() for path in texts}
     corpus = pretrained_corpus(content, tokenizer, len(tokenizer))
     data = [{"input_ids": row, "labels": row} for row in corpus.batch("train", 64, 8, (0,))]
+    arguments = {"max_steps": 8, "per_device_train_batch_size": 8, **changes}
     args = TrainingArguments(
-        output_dir=str(tmp_path / "hf"), max_steps=8, per_device_train_batch_size=8,
-        report_to=[], save_strategy="no", use_cpu=True, disable_tqdm=True, logging_steps=100,
-        dataloader_pin_memory=False,
+        output_dir=str(tmp_path / "hf"), report_to=[], save_strategy="no", use_cpu=True,
+        disable_tqdm=True, logging_steps=100, dataloader_pin_memory=False, **arguments,
     )  # fmt: skip
     trainer = ModularTrainer(model=model, args=args, train_dataset=data)
     trainer.penalty = penalty_for(
         model, lambda step: corpus.batch("probe", 150, 8, (step,)), SCHEDULE
     )
+    return trainer
+
+
+def test_the_trainer_mixin_trains_with_the_penalty(tmp_path, texts, checkpoint):
+    trainer = hf_trainer(tmp_path, texts, checkpoint)
     trainer.train()
     assert trainer.penalty.step == 8
     assert trainer.penalty.modules >= 2
+
+
+def test_the_trainer_mixin_averages_the_parts_of_a_batch(tmp_path, texts, checkpoint):
+    """Same gradients however a batch is cut: plain SGD, one step, before the penalty begins."""
+    weights = []
+    for parts in (1, 4):
+        trainer = hf_trainer(
+            tmp_path, texts, checkpoint, max_steps=1, gradient_accumulation_steps=parts,
+            per_device_train_batch_size=8 // parts, optim="sgd", learning_rate=1.0,
+            max_grad_norm=0, lr_scheduler_type="constant",
+        )  # fmt: skip
+        trainer.penalty.schedule = replace(SCHEDULE, start=100)
+        trainer.train()
+        weights.append(list(trainer.model.parameters()))
+    for a, b in zip(*weights, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
 def test_bpe_covers_any_text_and_knows_whose_tokens_are_whose():

@@ -1,4 +1,4 @@
-"""Hugging Face models: loading and saving them, and their Trainer with the penalty."""
+"""Hugging Face models: loading and saving them, and the penalty in their Trainer and Accelerate."""
 
 from __future__ import annotations
 
@@ -68,6 +68,12 @@ class PenaltyMixin:
     """
 
     penalty: SharePenalty | None = None
+    model_accepts_loss_kwargs: bool
+
+    def training_step(self, *inputs: Any, **named: Any) -> Any:
+        """A step whose parts' losses are means, which the Trainer must average."""
+        self.model_accepts_loss_kwargs = False
+        return super().training_step(*inputs, **named)  # type: ignore[misc]
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: Any
@@ -79,6 +85,7 @@ class PenaltyMixin:
         if penalty is None or not model.training:
             outputs = model(**inputs)
         else:
+            penalty.wrapped = model  # what the Trainer wrapped since must see the forward pass
             outputs = penalty.run(**inputs)
         logits = logits_of(outputs)
         loss = nn.functional.cross_entropy(
@@ -94,3 +101,53 @@ def penalty_for(
 ) -> SharePenalty:
     """The penalty of a model that `transformer_map` reads."""
     return SharePenalty(model, transformer_map(model), probe, schedule)
+
+
+class AcceleratedPenalty:
+    """The penalty in a loop of Accelerate's, in any precision and with gradient accumulation.
+
+        model, optimizer, batches = accelerator.prepare(model, optimizer, batches)
+        penalty = AcceleratedPenalty(accelerator, model, probe)
+        for ids in batches:
+            with accelerator.accumulate(model):
+                loss = next_token_loss(penalty.run(ids), ids) + penalty()
+                accelerator.backward(loss)
+                optimizer.step()
+                optimizer.zero_grad()
+
+    It counts optimiser steps, however many parts a batch comes in: it is added to the last part,
+    as many times as Accelerate will divide it by. Accelerate's `save_state` and `load_state` take
+    its state along.
+
+    Args:
+        accelerator: an `accelerate.Accelerator`.
+        model: what its `prepare` made of a model that `transformer_map` reads.
+        probe: step -> (s, t) token ids that usage is measured over, on the model's device; under
+            FSDP of the same shape on every process.
+        schedule: when and how hard it presses, in optimiser steps.
+
+    Raises:
+        UnreadableModelError: for a model of another architecture.
+    """
+
+    def __init__(
+        self,
+        accelerator: Any,
+        model: nn.Module,
+        probe: Callable[[int], Tensor],
+        schedule: ShareSchedule | None = None,
+    ):
+        self.accelerator = accelerator
+        bare = accelerator.unwrap_model(model)
+        self.penalty = SharePenalty(bare, transformer_map(bare), probe, schedule, model)
+        accelerator.register_for_checkpointing(self.penalty)
+
+    def run(self, *inputs: Any, **named: Any) -> Any:
+        """As `SharePenalty.run`."""
+        return self.penalty.run(*inputs, **named)
+
+    def __call__(self) -> Tensor:
+        """The penalty, a scalar; 0 in all but the last part of an optimiser step."""
+        if not self.accelerator.sync_gradients:
+            return next(self.penalty.model.parameters()).new_zeros(())
+        return self.penalty() * self.accelerator.gradient_accumulation_steps
