@@ -8,6 +8,7 @@ from typing import Any
 
 from partwise.errors import RecipeError
 from partwise.loss.shares import ShareSchedule
+from partwise.train.tracking import TRACKERS
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -29,6 +30,7 @@ class GPTRecipe:
         clip: largest gradient norm.
         l1: strength of the sparsity pressure (see `l1_penalty`).
         seed: seed of the weights, the batches and the masked steps.
+        track: `"tensorboard"` or `"wandb"`, to have the metrics there too; `"none"`.
         shares: the penalty; with strength and mask share 0 this trains the plain twin.
 
     Raises:
@@ -49,6 +51,7 @@ class GPTRecipe:
     clip: float = 1.0
     l1: float = 0.0
     seed: int = 0
+    track: str = "none"
     shares: ShareSchedule = field(default_factory=ShareSchedule)
 
     def __post_init__(self) -> None:
@@ -62,8 +65,9 @@ class GPTRecipe:
             raise RecipeError(f"width = {self.width} cannot be shared by {self.heads} heads")
         if self.accumulate > self.batch:
             raise RecipeError(f"accumulate = {self.accumulate}, wanted at most batch, {self.batch}")
-        if self.precision not in PRECISIONS:
-            raise RecipeError(f"precision = {self.precision}, wanted {' or '.join(PRECISIONS)}")
+        for name, known in (("precision", PRECISIONS), ("track", TRACKERS)):
+            if getattr(self, name) not in known:
+                raise RecipeError(f"{name} = {getattr(self, name)}, wanted {' or '.join(known)}")
         for name in ("mask_share", "silence_share"):
             if not 0 <= getattr(self.shares, name) <= 1:
                 raise RecipeError(f"{name} = {getattr(self.shares, name)}, wanted 0 to 1")

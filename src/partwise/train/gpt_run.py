@@ -39,6 +39,7 @@ from partwise.train.hf import load_pretrained, save_pretrained
 from partwise.train.network import load_weights
 from partwise.train.sources import is_hub_name, read_source, source_name
 from partwise.train.text import bpe_corpus, pretrained_corpus
+from partwise.train.tracking import Track, refuse_missing_tracker, tracking
 
 SETTINGS, STATE, MODEL = "gpt.json", "state.safetensors", "model"
 Watch = Callable[[int, Mapping[str, float | int]], None]
@@ -165,6 +166,7 @@ def _start(
         "model": str(Path(model).resolve()) if model and Path(model).is_dir() else model,
         "checkpoint_every": checkpoint_every,
     }
+    refuse_missing_tracker(recipe.track)
     trainer, tokenizer = _trainer(settings)
     write_json(new_directory(out) / SETTINGS, settings)
     return _train(out, trainer, tokenizer, settings, watch)
@@ -211,9 +213,11 @@ def _train(
     out: Path, trainer: GPTTrainer, tokenizer: Any, settings: dict[str, Any], watch: Watch
 ) -> nn.Module:
     every = settings["checkpoint_every"]
+    track: Track
 
     def log(row: dict[str, float | int]) -> None:
         append_line(out / "metrics.jsonl", json.dumps(row))
+        track(row)
         watch(trainer.step, row)
 
     def after(step: int) -> None:
@@ -224,7 +228,8 @@ def _train(
             _save_model(out, trainer, tokenizer)
 
     try:
-        model = train_gpt(trainer, log, log_every=every, on_step=after)
+        with tracking(trainer.recipe.track, out, trainer.step, settings["recipe"]) as track:
+            model = train_gpt(trainer, log, log_every=every, on_step=after)
     except TrainingError as error:
         kept = trainer.step // every * every
         words = f"the checkpoint of step {kept} is kept in {out}" if kept else "no checkpoint yet"
