@@ -27,6 +27,7 @@ from partwise.graph.activity import (
     silenced,
     unit_usage,
 )
+from partwise.loss.budget import BACK_OFF, GROWTH
 from partwise.loss.masking import inside_modules, is_inside, layers_keeping, only
 from partwise.loss.masses import interface_share, newman_q_of_masses
 from partwise.loss.resuming import check_units, is_drawn
@@ -174,6 +175,9 @@ class SharePenalty:
             all ranks take it, and input scales are averaged: every rank has the same penalty. A
             model that `fully_shard` sharded needs no wrapper; `probe` is then asked on every rank
             and must give tensors of the same shape.
+
+    Attributes:
+        pressure: what strength and shares of steps are multiplied by, at most 1; see `adapt`.
     """
 
     def __init__(
@@ -189,6 +193,7 @@ class SharePenalty:
         self.schedule = ShareSchedule() if schedule is None else schedule
         self.scales = InputScales(model, units)
         self.step, self._begun = 0, -1
+        self.pressure = 1.0
         self.labels = torch.zeros(units.n, dtype=torch.long)
         self._kept: dict[str, Tensor] = {}
 
@@ -199,9 +204,10 @@ class SharePenalty:
 
     @property
     def weight(self) -> float:
-        """Strength at the current step, ramp included."""
+        """Strength at the current step, ramp and budget included."""
         since = self.step - self.schedule.start
-        return self.schedule.strength * min(1.0, max(0.0, since / max(1, self.schedule.ramp)))
+        ramp = min(1.0, max(0.0, since / max(1, self.schedule.ramp)))
+        return self.schedule.strength * ramp * self.pressure
 
     @property
     def active(self) -> bool:
@@ -217,6 +223,19 @@ class SharePenalty:
             return next(self.model.parameters()).new_zeros(())
         masses = share_masses(self.model, self.units, self.labels, self.scales)
         return weight * (1 - newman_q_of_masses(masses))
+
+    def adapt(self, loss: float, allowed: float) -> None:
+        """Presses less when held-out loss is beyond a budget, and more again when it is within.
+
+        Strength and shares of masked and silenced steps are the schedule's times `pressure`, which
+        falls by `BACK_OFF` or rises by `GROWTH`, to 1 at most. Call it every few dozen steps.
+
+        Args:
+            loss: held-out loss of the whole network, the same on every process.
+            allowed: what the budget allows at this step: (1 + budget) times the loss that a plain
+                twin has after as many steps.
+        """
+        self.pressure = min(1.0, self.pressure * (BACK_OFF if loss > allowed else GROWTH))
 
     def run(self, *inputs: Any, **named: Any) -> Any:
         """The model's output; in some steps without interface weights, or without idle modules.
@@ -292,6 +311,7 @@ class SharePenalty:
         """What a resumed run needs to go on bit for bit."""
         state = {"step": torch.tensor(self.step), "labels": self.labels}
         state["seen"] = torch.tensor(self.scales.seen)
+        state["pressure"] = torch.tensor(self.pressure, dtype=torch.float64)
         return state | {f"squares/{i}": square for i, square in enumerate(self.scales.squares)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -301,7 +321,7 @@ class SharePenalty:
             CheckpointError: if the state is of a network with another number of units.
         """
         check_units(state, self.units)
-        self.step = int(state["step"])
+        self.step, self.pressure = int(state["step"]), float(state.get("pressure", 1.0))
         self.scales.seen = bool(state["seen"])
         self.scales.squares = [state[f"squares/{i}"] for i in range(len(self.units.blocks))]
         self.set_labels(state["labels"])
@@ -319,7 +339,8 @@ class SharePenalty:
     @contextlib.contextmanager
     def _silencing(self, ids: Tensor | None) -> Iterator[None]:
         s = self.schedule
-        drawn = self._isolates and is_drawn(s.seed + SILENCED, self.step, s.silence_share)
+        share = s.silence_share * self.pressure
+        drawn = self._isolates and is_drawn(s.seed + SILENCED, self.step, share)
         if ids is None or not drawn:
             yield
             return
@@ -335,7 +356,7 @@ class SharePenalty:
 
     def _masks_this_step(self) -> bool:
         s = self.schedule
-        return self._isolates and is_drawn(s.seed, self.step, s.mask_share)
+        return self._isolates and is_drawn(s.seed, self.step, s.mask_share * self.pressure)
 
     @property
     def _isolates(self) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from partwise.errors import CheckpointError, DataError, OutputError, TrainingError
+from partwise.errors import CheckpointError, DataError, OutputError, RecipeError, TrainingError
 from partwise.files import (
     append_line,
     new_directory,
@@ -33,6 +33,7 @@ from partwise.files import (
 )
 from partwise.tasks.streams import SPLITS, Corpus, character_corpus
 from partwise.train.gpt import GPT
+from partwise.train.gpt_budget import Reference, twin_reference
 from partwise.train.gpt_loop import GPTTrainer, train_gpt
 from partwise.train.gpt_recipe import GPTRecipe, recipe_from_json
 from partwise.train.hf import load_pretrained, save_pretrained
@@ -129,6 +130,7 @@ def open_gpt_run(out: Path) -> tuple[GPTTrainer, Any, dict[str, Any]]:
     """
     settings = read_json(out / SETTINGS)
     trainer, tokenizer = _trainer(settings)
+    trainer.reference = Reference.of(settings.get("reference"))
     if (out / STATE).exists():
         state = read_tensors(out / STATE)
         weights = {k.removeprefix("model/"): v for k, v in state.items() if k.startswith("model/")}
@@ -168,8 +170,25 @@ def _start(
     }
     refuse_missing_tracker(recipe.track)
     trainer, tokenizer = _trainer(settings)
+    trainer.reference = _reference(recipe.reference, settings)
+    settings["reference"] = None if trainer.reference is None else asdict(trainer.reference)
     write_json(new_directory(out) / SETTINGS, settings)
     return _train(out, trainer, tokenizer, settings, watch)
+
+
+def _reference(text: str, settings: dict[str, Any]) -> Reference | None:
+    """What a recipe's `reference` stands for."""
+    if not text:
+        return None
+    if is_gpt_run(Path(text)):
+        twin = Path(text)
+        return twin_reference(text, read_json(twin / SETTINGS), gpt_metrics(twin), settings)
+    try:
+        return Reference((0,), (float(text),))
+    except ValueError as error:
+        raise RecipeError(
+            f"reference = {text}, wanted nats per token or the directory of a plain twin's run"
+        ) from error
 
 
 def _trainer(settings: dict[str, Any]) -> tuple[GPTTrainer, Any]:
