@@ -11,9 +11,12 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from partwise.errors import CheckpointError, MissingExtraError, OutputError
+from partwise.files import read_tensors, write_tensors
 from partwise.graph.activity import logits_of
 from partwise.graph.transformer import transformer_map
 from partwise.loss.shares import SharePenalty, ShareSchedule
+
+PENALTY = "penalty.safetensors"
 
 
 def load_pretrained(name: str) -> tuple[Any, Any]:
@@ -63,8 +66,10 @@ class PenaltyMixin:
         class ModularTrainer(PenaltyMixin, Trainer): pass
         trainer = ModularTrainer(model=model, args=args, train_dataset=data)
         trainer.penalty = penalty_for(model, probe)
+        trainer.add_callback(penalty_callback(trainer.penalty))  # resumed with the Trainer
 
     The penalty counts micro-batches; with gradient accumulation it is averaged like the loss.
+    The Trainer's log lines also say how many modules there are and how large their interface is.
     """
 
     penalty: SharePenalty | None = None
@@ -74,6 +79,13 @@ class PenaltyMixin:
         """A step whose parts' losses are means, which the Trainer must average."""
         self.model_accepts_loss_kwargs = False
         return super().training_step(*inputs, **named)  # type: ignore[misc]
+
+    def log(self, logs: dict[str, float], *rest: Any, **named: Any) -> None:
+        """The Trainer's log line, with what the penalty has come to where it is one of training."""
+        if self.penalty is not None and "loss" in logs:
+            share = self.penalty.interface_frac()
+            logs = {**logs, "modules": self.penalty.modules, "interface_frac": share}
+        super().log(logs, *rest, **named)  # type: ignore[misc]
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: Any
@@ -101,6 +113,38 @@ def penalty_for(
 ) -> SharePenalty:
     """The penalty of a model that `transformer_map` reads."""
     return SharePenalty(model, transformer_map(model), probe, schedule)
+
+
+def penalty_callback(penalty: SharePenalty) -> Any:
+    """A `transformers.TrainerCallback` that keeps the penalty's state in the Trainer's checkpoints.
+
+    It is `penalty.safetensors` in every `checkpoint-N`. On resuming it is read from
+    `args.resume_from_checkpoint`, else from the checkpoint of that step in `args.output_dir`.
+
+    Raises:
+        MissingExtraError: if transformers is not installed.
+        CheckpointError: from the callback, if a checkpoint holds none or another network's.
+    """
+    try:
+        from transformers import TrainerCallback
+    except ImportError as error:
+        raise MissingExtraError("the Trainer needs transformers; pip install 'partwise[hf]'") from (
+            error
+        )
+
+    class PenaltyCallback(TrainerCallback):
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.is_world_process_zero:
+                place = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+                write_tensors(place / PENALTY, penalty.state_dict())
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step:
+                usual = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+                place = Path(args.resume_from_checkpoint or usual)
+                penalty.load_state_dict(read_tensors(place / PENALTY))
+
+    return PenaltyCallback()
 
 
 class AcceleratedPenalty:
