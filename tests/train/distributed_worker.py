@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import Shard
 from torch.nn.parallel import DistributedDataParallel
 
 from partwise.capability.language import token_loss
@@ -67,7 +68,7 @@ def train(rank, ranks, out, kind):
 
 
 def check_tied():
-    """A sharded GPT-2: tied and transposed weights, shards of unequal size."""
+    """A sharded GPT-2: tied and transposed weights, unequal shards, shards of columns."""
     from transformers import GPT2Config, GPT2LMHeadModel  # slow to import
 
     config = GPT2Config(
@@ -76,7 +77,8 @@ def check_tied():
     torch.manual_seed(0)
     plain = GPT2LMHeadModel(config).eval()
     sharded = copy.deepcopy(plain)
-    fully_shard(sharded.transformer.h[0].mlp.c_fc, mesh=init_device_mesh("cpu", (2,)))
+    by_columns = {"shard_placement_fn": lambda p: Shard(p.dim() - 1)}
+    fully_shard(sharded.transformer.h[0].mlp.c_fc, mesh=init_device_mesh("cpu", (2,)), **by_columns)
     fully_shard(sharded, mesh=init_device_mesh("cpu", (2,)))
     units = transformer_map(sharded)
     labels = torch.arange(units.n) % 3

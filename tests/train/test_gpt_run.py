@@ -167,6 +167,16 @@ def test_the_trainer_mixin_trains_with_the_penalty(tmp_path, texts, checkpoint):
     assert 0 < logged[-1]["interface_frac"] < 1
 
 
+def test_masked_steps_refuse_gradient_checkpointing(tmp_path, texts, checkpoint):
+    trainer = hf_trainer(tmp_path, texts, checkpoint, activation_checkpointing=True)
+    with pytest.raises(TrainingError, match="turn it off, or set mask_share = 0"):
+        trainer.train()
+    trainer = hf_trainer(tmp_path, texts, checkpoint, activation_checkpointing=True)
+    trainer.penalty.schedule = replace(SCHEDULE, mask_share=0.0, silence_share=0.0)
+    trainer.train()
+    assert trainer.penalty.modules >= 2
+
+
 def test_the_trainer_resumes_with_the_penalty(tmp_path, texts, checkpoint):
     """The same weights, bit for bit, as the run that went on."""
     runs = []

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from partwise.errors import TrainingError
 from partwise.graph import UnitGraph, UnitMap
 from partwise.graph.activity import (
     InputScales,
@@ -243,7 +244,17 @@ class SharePenalty:
         Modules can only idle where the first input, or the one named `input_ids`, holds (b, t)
         token ids. Finds the partition anew first, when that is due. May be called several times
         in a step, for the parts of a batch; only the first call measures and refreshes.
+
+        Raises:
+            TrainingError: if steps are masked or silenced in a transformers model that runs its
+                layers again in the backward pass: the second time they would run as they are.
         """
+        again = (getattr(m, "gradient_checkpointing", False) for m in self.model.modules())
+        if self._isolates and any(again):
+            raise TrainingError(
+                "gradient checkpointing runs layers again without their masks; turn it off, or "
+                "set mask_share = 0 and silence_share = 0"
+            )
         since = self.step - self.schedule.start
         in_time = self.active and 0 <= since <= self.schedule.freeze_after
         first = self.step != self._begun
@@ -361,7 +372,9 @@ class SharePenalty:
     @property
     def _isolates(self) -> bool:
         """Whether there are modules that some steps may set apart."""
-        return self.modules > 1 and self.step >= self.schedule.start + self.schedule.mask_after
+        s = self.schedule
+        some = s.mask_share > 0 or s.silence_share > 0
+        return some and self.modules > 1 and self.step >= s.start + s.mask_after
 
 
 def graph_masses(graph: UnitGraph) -> Callable[[NDArray[np.int64], int], NDArray[np.float64]]:
