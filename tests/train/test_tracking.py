@@ -94,6 +94,8 @@ def test_wandb_gets_every_row_once_and_is_finished(tmp_path, text, monkeypatch):
     resume(out)
     first, second = fake.begun
     assert first["id"] == second["id"]
+    train_from_scratch(tmp_path / "other", [text], replace(TINY, track="wandb"))
+    assert fake.begun[2]["id"] != first["id"]
     assert first["resume"] == "allow"
     assert first["config"]["steps"] == 6
 

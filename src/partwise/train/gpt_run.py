@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -167,6 +168,7 @@ def _start(
         "bpe": bpe,
         "model": str(Path(model).resolve()) if model and Path(model).is_dir() else model,
         "checkpoint_every": checkpoint_every,
+        "id": secrets.token_hex(8),
     }
     refuse_missing_tracker(recipe.track)
     trainer, tokenizer = _trainer(settings)
@@ -247,7 +249,8 @@ def _train(
             _save_model(out, trainer, tokenizer)
 
     try:
-        with tracking(trainer.recipe.track, out, trainer.step, settings["recipe"]) as track:
+        known = settings["recipe"], settings.get("id")
+        with tracking(trainer.recipe.track, out, trainer.step, *known) as track:
             model = train_gpt(trainer, log, log_every=every, on_step=after)
     except TrainingError as error:
         kept = trainer.step // every * every

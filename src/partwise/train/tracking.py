@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -34,7 +33,11 @@ def refuse_missing_tracker(kind: str) -> None:
 
 @contextlib.contextmanager
 def tracking(
-    kind: str, out: Path, step: int = 0, config: Mapping[str, Any] | None = None
+    kind: str,
+    out: Path,
+    step: int = 0,
+    config: Mapping[str, Any] | None = None,
+    run_id: str | None = None,
 ) -> Iterator[Track]:
     """What metrics are sent to, until the run ends.
 
@@ -47,6 +50,7 @@ def tracking(
         out: the run directory.
         step: steps done before.
         config: what is recorded of the run beside its metrics (wandb).
+        run_id: the run's id (wandb); the same one goes on in the same curves.
 
     Raises:
         MissingExtraError: if the tracker is not installed.
@@ -61,7 +65,7 @@ def tracking(
         with SummaryWriter(str(out / "tensorboard"), purge_step=step + 1) as writer:
             yield lambda metrics: _write_scalars(writer, metrics)
     else:
-        run = _wandb_run(out, config)
+        run = _wandb_run(out, config, run_id)
         try:
             yield lambda metrics: run.log(_values(metrics), step=metrics["step"])
         finally:
@@ -77,14 +81,12 @@ def _values(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in metrics.items() if name != "step"}
 
 
-def _wandb_run(out: Path, config: Mapping[str, Any] | None) -> Any:
+def _wandb_run(out: Path, config: Mapping[str, Any] | None, run_id: str | None) -> Any:
     import wandb
 
-    place = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:16]
+    named: dict[str, Any] = {"project": "partwise", "name": out.name, "dir": str(out)}
     try:
-        return wandb.init(
-            project="partwise", name=out.name, id=place, resume="allow", dir=str(out), config=config
-        )
+        return wandb.init(**named, config=dict(config or {}), id=run_id, resume="allow")
     except wandb.Error as error:
         raise TrainingError(
             f"wandb cannot begin ({str(error).splitlines()[0]}); log in with 'wandb login', or set "
