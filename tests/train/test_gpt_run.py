@@ -31,7 +31,13 @@ from partwise.train.gpt_eval import evaluate
 from partwise.train.gpt_loop import GPTTrainer
 from partwise.train.gpt_recipe import GPTRecipe
 from partwise.train.gpt_run import finetune, resume, train_from_scratch
-from partwise.train.hf import PenaltyMixin, load_pretrained, penalty_for, save_pretrained
+from partwise.train.hf import (
+    PenaltyMixin,
+    load_pretrained,
+    penalty_callback,
+    penalty_for,
+    save_pretrained,
+)
 from partwise.train.text import bpe_corpus, pretrained_corpus
 
 SCHEDULE = ShareSchedule(start=3, ramp=4, refresh_every=4, mask_after=2, probes=150)
@@ -133,23 +139,76 @@ class ModularTrainer(PenaltyMixin, HFTrainer):
     pass
 
 
-def test_the_trainer_mixin_trains_with_the_penalty(tmp_path, texts, checkpoint):
+def hf_trainer(tmp_path, texts, checkpoint, **changes):
     model, tokenizer = load_pretrained(str(checkpoint))
     content = {path.stem: path.read_text() for path in texts}
     corpus = pretrained_corpus(content, tokenizer, len(tokenizer))
     data = [{"input_ids": row, "labels": row} for row in corpus.batch("train", 64, 8, (0,))]
+    arguments = {"max_steps": 8, "per_device_train_batch_size": 8, **changes}
     args = TrainingArguments(
-        output_dir=str(tmp_path / "hf"), max_steps=8, per_device_train_batch_size=8,
-        report_to=[], save_strategy="no", use_cpu=True, disable_tqdm=True, logging_steps=100,
-        dataloader_pin_memory=False,
+        output_dir=str(tmp_path / "hf"), report_to=[], use_cpu=True, disable_tqdm=True,
+        dataloader_pin_memory=False, **{"save_strategy": "no", "logging_steps": 4, **arguments},
     )  # fmt: skip
     trainer = ModularTrainer(model=model, args=args, train_dataset=data)
     trainer.penalty = penalty_for(
         model, lambda step: corpus.batch("probe", 150, 8, (step,)), SCHEDULE
     )
+    return trainer
+
+
+def test_the_trainer_mixin_trains_with_the_penalty(tmp_path, texts, checkpoint):
+    trainer = hf_trainer(tmp_path, texts, checkpoint)
     trainer.train()
     assert trainer.penalty.step == 8
     assert trainer.penalty.modules >= 2
+    logged = [row for row in trainer.state.log_history if "loss" in row]
+    assert [row["step"] for row in logged] == [4, 8]
+    assert logged[-1]["modules"] == trainer.penalty.modules
+    assert 0 < logged[-1]["interface_frac"] < 1
+
+
+def test_masked_steps_refuse_gradient_checkpointing(tmp_path, texts, checkpoint):
+    trainer = hf_trainer(tmp_path, texts, checkpoint, activation_checkpointing=True)
+    with pytest.raises(TrainingError, match="turn it off, or set mask_share = 0"):
+        trainer.train()
+    trainer = hf_trainer(tmp_path, texts, checkpoint, activation_checkpointing=True)
+    trainer.penalty.schedule = replace(SCHEDULE, mask_share=0.0, silence_share=0.0)
+    trainer.train()
+    assert trainer.penalty.modules >= 2
+
+
+def test_the_trainer_resumes_with_the_penalty(tmp_path, texts, checkpoint):
+    """The same weights, bit for bit, as the run that went on."""
+    runs = []
+    for resumed in (False, "checkpoint-4"):
+        trainer = hf_trainer(tmp_path, texts, checkpoint, save_strategy="steps", save_steps=4)
+        trainer.add_callback(penalty_callback(trainer.penalty))
+        trainer.train(resume_from_checkpoint=resumed and str(tmp_path / "hf" / resumed))
+        runs.append(trainer)
+    whole, cut = runs
+    assert torch.equal(whole.penalty.labels, cut.penalty.labels)
+    assert whole.penalty.step == cut.penalty.step == 8
+    for a, b in zip(whole.model.parameters(), cut.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    (tmp_path / "hf" / "checkpoint-4" / "penalty.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"penalty\.safetensors"):
+        trainer.train(resume_from_checkpoint=str(tmp_path / "hf" / "checkpoint-4"))
+
+
+def test_the_trainer_mixin_averages_the_parts_of_a_batch(tmp_path, texts, checkpoint):
+    """Same gradients however a batch is cut: plain SGD, one step, before the penalty begins."""
+    weights = []
+    for parts in (1, 4):
+        trainer = hf_trainer(
+            tmp_path, texts, checkpoint, max_steps=1, gradient_accumulation_steps=parts,
+            per_device_train_batch_size=8 // parts, optim="sgd", learning_rate=1.0,
+            max_grad_norm=0, lr_scheduler_type="constant",
+        )  # fmt: skip
+        trainer.penalty.schedule = replace(SCHEDULE, start=100)
+        trainer.train()
+        weights.append(list(trainer.model.parameters()))
+    for a, b in zip(*weights, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
 def test_bpe_covers_any_text_and_knows_whose_tokens_are_whose():

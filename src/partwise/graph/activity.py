@@ -8,8 +8,9 @@ same sequences. Both are measured with hooks on the layers that apply the weight
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -17,9 +18,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from partwise.errors import GraphError
 from partwise.graph.unit_graph import UnitGraph, UnitGroup
 from partwise.graph.unit_map import UnitMap, WeightBlock
 
+Capacity = Literal["weight", "share", "attribution", "co-usage"]
+CAPACITIES: tuple[Capacity, ...] = get_args(Capacity)
 MIN_CORRELATION = 0.12
 TOKENS_AT_ONCE = 32_768
 """Tokens that usage is measured over in one forward pass: their logits must fit in memory."""
@@ -125,7 +129,7 @@ def share_graph(model: nn.Module, units: UnitMap, scales: InputScales | None) ->
             alone decide (gains of normalisations folded in).
     """
     parameters = dict(model.named_parameters())
-    keys, shares = [], []
+    shares = []
     for i, block in enumerate(units.blocks):
         if scales is None:
             matrix = units.magnitude(model, block).double()
@@ -134,17 +138,114 @@ def share_graph(model: nn.Module, units: UnitMap, scales: InputScales | None) ->
             matrix = parameters[block.parameter].detach().abs().double()
             matrix = matrix * (scale[:, None] if block.transposed else scale)
         matrix = matrix.T if block.transposed else matrix  # receivers x senders
-        share = matrix / matrix.sum(1, keepdim=True).clamp_min(1e-30)
-        rows = block.receivers[:, None].expand(share.shape)
-        columns = block.senders[None].expand(share.shape)
-        keep = (share > 0) & (rows != columns)
+        shares.append(matrix / matrix.sum(1, keepdim=True).clamp_min(1e-30))
+    return _graph_of(units, shares)
+
+
+def _graph_of(units: UnitMap, capacities: Sequence[Tensor]) -> UnitGraph:
+    """The graph of (receivers, senders) capacities of each block; those of a pair add up."""
+    keys, values = [], []
+    for block, capacity in zip(units.blocks, capacities, strict=True):
+        rows = block.receivers[:, None].expand(capacity.shape)
+        columns = block.senders[None].expand(capacity.shape)
+        keep = (capacity > 0) & (rows != columns)
         low, high = torch.minimum(rows, columns)[keep], torch.maximum(rows, columns)[keep]
         keys.append((low * units.n + high).numpy())
-        shares.append(share[keep].numpy())
-    key, capacity = np.concatenate(keys), np.concatenate(shares)
-    unique, inverse = np.unique(key, return_inverse=True)
-    summed = np.bincount(inverse, capacity)
+        values.append(capacity[keep].numpy())
+    unique, inverse = np.unique(np.concatenate(keys), return_inverse=True)
+    summed = np.bincount(inverse, np.concatenate(values))
     return UnitGraph.from_edges(units.n, unique // units.n, unique % units.n, summed, units.groups)
+
+
+def attribution_graph(model: nn.Module, units: UnitMap, sequences: Tensor) -> UnitGraph:
+    """Capacities E|a_i w_ij g_j|: how much a weight matters to the next-token loss, at first order.
+
+    a_i is what unit j reads from unit i, g_j the gradient of the loss by what enters unit j, and
+    the mean is over the tokens of the sequences: w_ij times its own gradient, token by token.
+    Each matrix is scaled so that its total is its number of rows, as in `share_graph`, so that
+    matrices compare. Rows are not: one that no loss depends on has no capacity. (Molchanov et
+    al., 2017, take the same first-order term, for whole channels.)
+
+    Args:
+        model: the network; gradients of its parameters are left alone.
+        units: its unit map.
+        sequences: (s, t) token ids, on the model's device.
+    """
+    sums = [torch.zeros(len(b.receivers), len(b.senders)) for b in units.blocks]
+    length = sequences.shape[1]
+    for part in sequences.split(max(1, TOKENS_AT_ONCE // length)):
+        _add_sensitivities(model, units, part, sums)
+    scaled = []
+    for block, total in zip(units.blocks, sums, strict=True):
+        weight = model.get_parameter(block.parameter).detach().abs().cpu().double()
+        capacity = (weight.T if block.transposed else weight) * total
+        scaled.append(capacity * len(capacity) / capacity.sum().clamp_min(1e-30))
+    return _graph_of(units, scaled)
+
+
+def _add_sensitivities(
+    model: nn.Module, units: UnitMap, sequences: Tensor, sums: list[Tensor]
+) -> None:
+    """Adds the sum over tokens of |a_i g_j| to each block's (receivers, senders) matrix."""
+    inputs: list[Tensor] = [torch.empty(0)] * len(sums)
+    outputs: list[Tensor] = [torch.empty(0)] * len(sums)
+
+    def see(position: int, block: WeightBlock, x: Tensor) -> None:
+        inputs[position] = x
+
+    def hook(position: int, module: nn.Module, _: Any, output: Tensor) -> None:
+        outputs[position] = output if output.requires_grad else output.requires_grad_()
+
+    layers = [model.get_submodule(block.module) for block in units.blocks]
+    handles = [layer.register_forward_hook(partial(hook, i)) for i, layer in enumerate(layers)]
+    try:
+        with torch.enable_grad(), reading_inputs(model, units, see):
+            logits = logits_of(model(sequences))
+            targets = sequences[:, 1:].flatten()
+            loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), targets, reduction="sum")
+            grads = torch.autograd.grad(loss, outputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for total, x, grad in zip(sums, inputs, grads, strict=True):
+        size = grad.flatten(0, -2).float().abs().cpu()  # (tokens, receivers)
+        if x.dtype.is_floating_point:
+            total += size.T @ x.flatten(0, -2).float().abs().cpu()
+        else:  # a table is read by one-hot tokens
+            total.index_add_(1, x.flatten().cpu(), size.T)
+
+
+def capacity_graph(
+    model: nn.Module, units: UnitMap, kind: Capacity, sequences: Tensor | None = None
+) -> UnitGraph:
+    """A transformer's graph under one of the capacities that compare between its matrices.
+
+    Args:
+        model: the network.
+        units: its unit map.
+        kind: `"weight"`, |w| in shares of each row; `"share"`, the same of |w| times what is
+            read (`share_graph`); `"attribution"` (`attribution_graph`); `"co-usage"`
+            (`co_usage_graph`), which is no function of single weights.
+        sequences: (s, t) token ids that all but `"weight"` are measured over.
+
+    Raises:
+        GraphError: for a kind that needs sequences and has none, or an unknown one.
+    """
+    if kind == "weight":
+        return share_graph(model, units, None)
+    if sequences is None or kind not in CAPACITIES:
+        raise GraphError(
+            f"no graph of '{kind}' {'without' if sequences is None else 'with'} sequences; "
+            f"capacities are {', '.join(CAPACITIES)}, and all but weight need sequences"
+        )
+    if kind == "attribution":
+        return attribution_graph(model, units, sequences)
+    if kind == "co-usage":
+        return co_usage_graph(unit_usage(model, units, sequences).units)
+    scales = InputScales(model, units)
+    with scales.watching(), torch.no_grad():
+        model(sequences)
+    return share_graph(model, units, scales)
 
 
 def logits_of(output: Any) -> Tensor:

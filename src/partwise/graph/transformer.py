@@ -121,7 +121,12 @@ LAYOUTS = {
 
 def is_transformer(model: nn.Module) -> bool:
     """Whether `transformer_map` knows the model's architecture."""
-    return type(model).__name__ in LAYOUTS
+    return _class_name(model) in LAYOUTS
+
+
+def _class_name(module: nn.Module) -> str:
+    """The name of a module's class, which `fully_shard` puts FSDP in front of."""
+    return type(module).__name__.removeprefix("FSDP")
 
 
 def transformer_map(model: nn.Module, vocabulary: Vocabulary = "each") -> UnitMap:
@@ -140,7 +145,7 @@ def transformer_map(model: nn.Module, vocabulary: Vocabulary = "each") -> UnitMa
         UnreadableModelError: for another architecture, or one whose parts are not where its
             class keeps them; names what could be read.
     """
-    name = type(model).__name__
+    name = _class_name(model)
     if name not in LAYOUTS:
         raise UnreadableModelError(
             f"cannot read the architecture {name}; readable are {', '.join(LAYOUTS)}"
@@ -202,7 +207,7 @@ class _Reader:
 
     def _matrix(self, name: str, senders: Tensor, receivers: Tensor, *gains: str) -> None:
         layer = self._part(name)
-        kind = type(layer).__name__
+        kind = _class_name(layer)
         if not isinstance(layer, nn.Linear) and kind != "Conv1D":
             raise self._unreadable(f"{name} is a {kind}, wanted a Linear or Conv1D")
         transposed = kind == "Conv1D"

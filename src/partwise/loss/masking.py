@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
 from partwise.graph import UnitMap
-from partwise.graph.unit_map import owner_of
+from partwise.graph.unit_map import WeightBlock, owner_of
+
+Keep = Callable[[WeightBlock, Tensor], Tensor]
+"""A block and its weight -> which entries stay; bool, broadcast over them, on their device."""
 
 
 def masked_weights(
@@ -58,6 +67,12 @@ def inside_modules(
     return kept
 
 
+def is_inside(labels: Tensor, block: WeightBlock, weight: Tensor) -> Tensor:
+    """Which of a block's weights lie inside a module of (n,) labels, as `Keep` wants it."""
+    rows, columns = block.pick(labels)
+    return wide(rows == columns, weight).to(weight.device)
+
+
 def only(model: nn.Module, kept: dict[str, Tensor]) -> dict[str, Tensor]:
     """The weights that are named in `kept`, 0 where it is False or 0, differentiable.
 
@@ -87,6 +102,96 @@ def run_only(model: nn.Module, kept: dict[str, Tensor], *inputs: Tensor) -> Tens
         for (owned, name), weight in zip(places, weights, strict=True):
             owned[name] = weight
     return output
+
+
+@contextlib.contextmanager
+def layers_keeping(
+    model: nn.Module, units: UnitMap, keep: Keep, again: bool = False
+) -> Iterator[None]:
+    """Has the layers of `units` apply their weights with 0 where `keep` is False.
+
+    Hooks on the layers do it, as they run: so it works inside wrappers whose own hooks must see
+    the forward pass, and with weights that FSDP gathers just before a layer needs them.
+
+    Args:
+        model: the network.
+        units: its unit map.
+        keep: which weights stay.
+        again: work the masked weights out anew in the backward pass, in place of keeping them
+            until then. For weights that are there only while a layer needs them.
+    """
+    layers = [_MaskedLayer(model, block, keep, again) for block in units.blocks]
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.release()
+
+
+class _MaskedLayer:
+    """The hooks of one layer."""
+
+    def __init__(self, model: nn.Module, block: WeightBlock, keep: Keep, again: bool):
+        self.layer, self.again = model.get_submodule(block.module), again
+        self.name = block.parameter.rpartition(".")[2]
+        self.keep = partial(keep, block)
+        self.weight: nn.Parameter | None = None
+        self.packing: Any = contextlib.nullcontext()
+        # FSDP's hooks gather before ours mask, and release after ours have put the weight back.
+        self.handles = [
+            self.layer.register_forward_pre_hook(self._mask),
+            self.layer.register_forward_hook(self._unmask, prepend=True, always_call=True),
+        ]
+
+    def _mask(self, *_: Any) -> None:
+        # As torch.func.functional_call does it: straight into the table, which keeps its order.
+        self.weight = self.layer.get_parameter(self.name)
+        masked = _Kept.apply(self.weight, self.keep)
+        self.layer._parameters[self.name] = masked
+        if self.again:
+            self.packing = self._packing(masked.untyped_storage().data_ptr())
+            self.packing.__enter__()
+
+    def _unmask(self, *_: Any) -> None:
+        if self.weight is not None:
+            self.packing.__exit__(None, None, None)
+            self.layer._parameters[self.name], self.weight = self.weight, None
+
+    def _packing(self, place: int) -> Any:
+        """Saves a view of the masked weights for backward as no more than its layout."""
+
+        def pack(tensor: Tensor) -> Any:
+            if tensor.untyped_storage().data_ptr() != place:
+                return tensor
+            return tensor.size(), tensor.stride(), tensor.storage_offset()
+
+        def unpack(packed: Any) -> Tensor:
+            if isinstance(packed, Tensor):
+                return packed
+            with torch.no_grad():
+                weight = self.layer.get_parameter(self.name)
+                return torch.where(self.keep(weight), weight, 0).as_strided(*packed)
+
+        return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
+
+    def release(self) -> None:
+        """Removes the hooks."""
+        self._unmask()
+        for handle in self.handles:
+            handle.remove()
+
+
+class _Kept(torch.autograd.Function):
+    """A weight, 0 where it is not kept; the mask is made again rather than kept for backward."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, keep: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.keep = keep
+        return torch.where(keep(weight), weight, 0)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return torch.where(ctx.keep(grads[0]), grads[0], 0), None
 
 
 def wide(entries: Tensor, like: Tensor) -> Tensor:

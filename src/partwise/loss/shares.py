@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from partwise.errors import TrainingError
 from partwise.graph import UnitGraph, UnitMap
 from partwise.graph.activity import (
     InputScales,
@@ -27,9 +28,22 @@ from partwise.graph.activity import (
     silenced,
     unit_usage,
 )
-from partwise.loss.masking import inside_modules, only
+from partwise.loss.budget import BACK_OFF, GROWTH
+from partwise.loss.masking import inside_modules, is_inside, layers_keeping, only
 from partwise.loss.masses import interface_share, newman_q_of_masses
 from partwise.loss.resuming import check_units, is_drawn
+from partwise.loss.sharding import (
+    Pull,
+    block_weights,
+    from_first,
+    is_sharded,
+    led_by_first,
+    mean_over_ranks,
+    rank,
+    ranks,
+    sharded_inputs,
+    whole,
+)
 from partwise.loss.share_inputs import Senders, module_inputs
 from partwise.modules import search_modules
 
@@ -95,17 +109,18 @@ def share_masses(
     """(k, k) share of the inputs of module a's rows that module b provides, summed over rows.
 
     Every row of every weight matrix counts 1, so that no matrix hides behind a larger one.
-    Differentiable in the weights: one pass over each, no graph in sight.
+    Differentiable in the weights: one pass over each, no graph in sight. Of a model that FSDP
+    shards, all processes must ask; each gets the same masses, and its own shards' gradient.
     """
     k = int(labels.max()) + 1
-    weights = [model.get_parameter(block.parameter) for block in units.blocks]
+    weights = block_weights(model, units)
     here = labels.to(weights[0].device)
     senders = []
     for i, block in enumerate(units.blocks):
         ones = torch.ones(len(block.senders), device=here.device)
         scale = ones if scales is None else scales[i].to(ones)
         senders.append(Senders(here[block.senders], scale, block.transposed))
-    into = module_inputs(weights, senders, k)
+    into = (sharded_inputs if is_sharded(model) else module_inputs)(weights, senders, k)
     shares = into / into.sum(1, keepdim=True).clamp_min(1e-12)
     receivers = torch.cat([block.receivers for block in units.blocks])
     return torch.nn.functional.one_hot(here[receivers], k).to(shares).T @ shares
@@ -126,8 +141,9 @@ def share_pull(
     """
     members = torch.nn.functional.one_hot(torch.from_numpy(labels) + 1, k + 1)[:, 1:].float()
     pull = torch.zeros(units.n, k)
+    weights = block_weights(model, units)
     for i, block in enumerate(units.blocks):
-        matrix = model.get_parameter(block.parameter).detach().abs().float().cpu()
+        matrix = whole(weights[i]).abs().float().cpu()
         matrix = matrix.T if block.transposed else matrix  # receivers x senders
         if scales is not None:
             matrix = matrix * scales[i].cpu()
@@ -157,7 +173,12 @@ class SharePenalty:
         schedule: when and how hard it presses.
         wrapped: the model inside a wrapper that must see the forward pass, such as
             `DistributedDataParallel`. In a process group the first rank finds the partition and
-            all ranks take it, and input scales are averaged: every rank has the same penalty.
+            all ranks take it, and input scales are averaged: every rank has the same penalty. A
+            model that `fully_shard` sharded needs no wrapper; `probe` is then asked on every rank
+            and must give tensors of the same shape.
+
+    Attributes:
+        pressure: what strength and shares of steps are multiplied by, at most 1; see `adapt`.
     """
 
     def __init__(
@@ -170,11 +191,10 @@ class SharePenalty:
     ):
         self.model, self.units, self.probe = model, units, probe
         self.wrapped = model if wrapped is None else wrapped
-        names = (name for name, module in self.wrapped.named_modules() if module is model)
-        self._prefix = "".join(f"{name}." for name in names if name)
         self.schedule = ShareSchedule() if schedule is None else schedule
         self.scales = InputScales(model, units)
         self.step, self._begun = 0, -1
+        self.pressure = 1.0
         self.labels = torch.zeros(units.n, dtype=torch.long)
         self._kept: dict[str, Tensor] = {}
 
@@ -185,9 +205,10 @@ class SharePenalty:
 
     @property
     def weight(self) -> float:
-        """Strength at the current step, ramp included."""
+        """Strength at the current step, ramp and budget included."""
         since = self.step - self.schedule.start
-        return self.schedule.strength * min(1.0, max(0.0, since / max(1, self.schedule.ramp)))
+        ramp = min(1.0, max(0.0, since / max(1, self.schedule.ramp)))
+        return self.schedule.strength * ramp * self.pressure
 
     @property
     def active(self) -> bool:
@@ -204,13 +225,36 @@ class SharePenalty:
         masses = share_masses(self.model, self.units, self.labels, self.scales)
         return weight * (1 - newman_q_of_masses(masses))
 
+    def adapt(self, loss: float, allowed: float) -> None:
+        """Presses less when held-out loss is beyond a budget, and more again when it is within.
+
+        Strength and shares of masked and silenced steps are the schedule's times `pressure`, which
+        falls by `BACK_OFF` or rises by `GROWTH`, to 1 at most. Call it every few dozen steps.
+
+        Args:
+            loss: held-out loss of the whole network, the same on every process.
+            allowed: what the budget allows at this step: (1 + budget) times the loss that a plain
+                twin has after as many steps.
+        """
+        self.pressure = min(1.0, self.pressure * (BACK_OFF if loss > allowed else GROWTH))
+
     def run(self, *inputs: Any, **named: Any) -> Any:
         """The model's output; in some steps without interface weights, or without idle modules.
 
         Modules can only idle where the first input, or the one named `input_ids`, holds (b, t)
         token ids. Finds the partition anew first, when that is due. May be called several times
         in a step, for the parts of a batch; only the first call measures and refreshes.
+
+        Raises:
+            TrainingError: if steps are masked or silenced in a transformers model that runs its
+                layers again in the backward pass: the second time they would run as they are.
         """
+        again = (getattr(m, "gradient_checkpointing", False) for m in self.model.modules())
+        if self._isolates and any(again):
+            raise TrainingError(
+                "gradient checkpointing runs layers again without their masks; turn it off, or "
+                "set mask_share = 0 and silence_share = 0"
+            )
         since = self.step - self.schedule.start
         in_time = self.active and 0 <= since <= self.schedule.freeze_after
         first = self.step != self._begun
@@ -222,32 +266,45 @@ class SharePenalty:
             if not self._masks_this_step():
                 output = self.wrapped(*inputs, **named)
             else:
-                weights = {self._prefix + name: w for name, w in self.masked().items()}
-                output = torch.func.functional_call(self.wrapped, weights, inputs, named)
+                with self._masking():
+                    output = self.wrapped(*inputs, **named)
         return output
 
     def refresh(self) -> None:
         """Finds the partition anew from usage over the probe sequences."""
         labels = torch.zeros(self.units.n, dtype=torch.long)
-        if _rank() == 0:
-            labels = torch.from_numpy(self._found())
-        if _ranks() > 1:
-            here = labels.to(next(self.model.parameters()).device)
-            torch.distributed.broadcast(here, 0)
-            labels = here.cpu()
-        self.set_labels(labels)
+        if rank() == 0 or is_sharded(self.model):
+            labels = self._found()
+        self.set_labels(from_first(labels))
 
-    def _found(self) -> NDArray[np.int64]:
+    def _found(self) -> Tensor:
         device = next(self.model.parameters()).device.type
         with torch.autocast(device, enabled=False):
             usage = unit_usage(self.model, self.units, self.probe(self.step), self.schedule.piece)
             pull = partial(share_pull, self.model, self.units, self.scales)
-            return co_usage_labels(self.units, usage, pull, self.schedule)
+            if is_sharded(self.model):
+                decide = partial(self._labels, usage)
+                return led_by_first(decide, pull, self.units.n)
+            return torch.from_numpy(self._labels(usage, pull))
+
+    def _labels(self, usage: Usage, pull: Pull) -> NDArray[np.int64]:
+        return co_usage_labels(self.units, usage, pull, self.schedule)
 
     def set_labels(self, labels: Tensor) -> None:
         """Puts a partition in force, (n,) long."""
         self.labels = labels
-        self._kept = inside_modules(self.model, self.units, labels)
+        # Masks of a sharded model are made layer by layer: all of them are a quarter of the whole.
+        sharded = is_sharded(self.model)
+        self._kept = {} if sharded else inside_modules(self.model, self.units, labels)
+
+    def _masking(self) -> contextlib.AbstractContextManager[None]:
+        """Has the layers run without their interface weights."""
+        if is_sharded(self.model):
+            keep = partial(is_inside, self.labels)
+            return layers_keeping(self.model, self.units, keep, again=True)
+        if not self._kept:
+            self.set_labels(self.labels)
+        return layers_keeping(self.model, self.units, lambda block, _: self._kept[block.parameter])
 
     def masked(self) -> dict[str, Tensor]:
         """The weights without their interface entries, for `torch.func.functional_call`."""
@@ -265,6 +322,7 @@ class SharePenalty:
         """What a resumed run needs to go on bit for bit."""
         state = {"step": torch.tensor(self.step), "labels": self.labels}
         state["seen"] = torch.tensor(self.scales.seen)
+        state["pressure"] = torch.tensor(self.pressure, dtype=torch.float64)
         return state | {f"squares/{i}": square for i, square in enumerate(self.scales.squares)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -274,7 +332,7 @@ class SharePenalty:
             CheckpointError: if the state is of a network with another number of units.
         """
         check_units(state, self.units)
-        self.step = int(state["step"])
+        self.step, self.pressure = int(state["step"]), float(state.get("pressure", 1.0))
         self.scales.seen = bool(state["seen"])
         self.scales.squares = [state[f"squares/{i}"] for i in range(len(self.units.blocks))]
         self.set_labels(state["labels"])
@@ -286,15 +344,14 @@ class SharePenalty:
             return
         with self.scales.watching():
             yield
-        if _ranks() > 1:
-            for square in self.scales.squares:
-                torch.distributed.all_reduce(square)
-                square /= _ranks()
+        if ranks() > 1:
+            self.scales.squares = mean_over_ranks(self.scales.squares)
 
     @contextlib.contextmanager
     def _silencing(self, ids: Tensor | None) -> Iterator[None]:
         s = self.schedule
-        drawn = self._isolates and is_drawn(s.seed + SILENCED, self.step, s.silence_share)
+        share = s.silence_share * self.pressure
+        drawn = self._isolates and is_drawn(s.seed + SILENCED, self.step, share)
         if ids is None or not drawn:
             yield
             return
@@ -310,22 +367,14 @@ class SharePenalty:
 
     def _masks_this_step(self) -> bool:
         s = self.schedule
-        return self._isolates and is_drawn(s.seed, self.step, s.mask_share)
+        return self._isolates and is_drawn(s.seed, self.step, s.mask_share * self.pressure)
 
     @property
     def _isolates(self) -> bool:
         """Whether there are modules that some steps may set apart."""
-        return self.modules > 1 and self.step >= self.schedule.start + self.schedule.mask_after
-
-
-def _ranks() -> int:
-    """Number of processes that train together."""
-    ready = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_world_size() if ready else 1
-
-
-def _rank() -> int:
-    return torch.distributed.get_rank() if _ranks() > 1 else 0
+        s = self.schedule
+        some = s.mask_share > 0 or s.silence_share > 0
+        return some and self.modules > 1 and self.step >= s.start + s.mask_after
 
 
 def graph_masses(graph: UnitGraph) -> Callable[[NDArray[np.int64], int], NDArray[np.float64]]:

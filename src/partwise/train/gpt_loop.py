@@ -20,6 +20,7 @@ from partwise.loss.shares import SharePenalty
 from partwise.loss.sparsity import l1_penalty
 from partwise.tasks.streams import Corpus
 from partwise.train.gpt import GPT, GPTConfig
+from partwise.train.gpt_budget import PROBES, Reference
 from partwise.train.gpt_recipe import GPTRecipe
 
 
@@ -35,6 +36,8 @@ class GPTTrainer:
         optimizer: AdamW over all its parameters.
         penalty: the share penalty.
         step: steps done.
+        reference: held-out loss of the plain twin, where it is known.
+        lowest: lowest held-out loss before the penalty began, in place of a reference.
     """
 
     recipe: GPTRecipe
@@ -44,6 +47,8 @@ class GPTTrainer:
     optimizer: torch.optim.Optimizer
     penalty: SharePenalty
     step: int = 0
+    reference: Reference | None = None
+    lowest: float = math.inf
 
     @classmethod
     def new(cls, recipe: GPTRecipe, corpus: Corpus) -> GPTTrainer:
@@ -108,6 +113,7 @@ class GPTTrainer:
             TrainingError: if the loss or its gradient is NaN or infinite; the weights are left
                 as they were.
         """
+        self.keep_budget()
         value = 0.0
         self.optimizer.zero_grad(set_to_none=True)
         for part in self.losses():
@@ -122,6 +128,19 @@ class GPTTrainer:
         self.optimizer.step()
         self.step += 1
         return value
+
+    def keep_budget(self) -> None:
+        """Where a measurement is due, lets the penalty press by what the loss has come to."""
+        recipe = self.recipe
+        if not recipe.budget or self.step % max(1, recipe.steps // PROBES):
+            return
+        losses = stream_losses(self.model, self.corpus, recipe.context, rounds=2)
+        loss = sum(losses.values()) / len(losses)
+        if self.step <= recipe.shares.start:
+            self.lowest = min(self.lowest, loss)
+            return
+        known = self.lowest if self.reference is None else self.reference.at(self.step)
+        self.penalty.adapt(loss, (1 + recipe.budget) * known)
 
     def _precision(self) -> AbstractContextManager[Any]:
         device = next(self.model.parameters()).device.type
@@ -143,11 +162,14 @@ class GPTTrainer:
             **{f"held_{name}": value for name, value in held.items()},
             "modules": self.penalty.modules,
             "interface_frac": self.penalty.interface_frac(),
+            **({"pressure": self.penalty.pressure} if self.recipe.budget else {}),
         }
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything a checkpoint holds beside the model: optimiser, penalty and step."""
         state: dict[str, Tensor] = {"step": torch.tensor(self.step)}
+        if math.isfinite(self.lowest):
+            state["lowest"] = torch.tensor(self.lowest, dtype=torch.float64)
         for i, moments in self.optimizer.state_dict()["state"].items():
             state |= {f"optimizer/{i}/{name}": tensor for name, tensor in moments.items()}
         return state | {f"penalty/{k}": v.clone() for k, v in self.penalty.state_dict().items()}
@@ -166,7 +188,7 @@ class GPTTrainer:
         whole = self.optimizer.state_dict()
         self.optimizer.load_state_dict({**whole, "state": moments})
         self.penalty.load_state_dict(penalty)
-        self.step = int(tensors["step"])
+        self.step, self.lowest = int(tensors["step"]), float(tensors.get("lowest", math.inf))
 
 
 def train_gpt(

@@ -8,6 +8,7 @@ from typing import Any
 
 from partwise.errors import RecipeError
 from partwise.loss.shares import ShareSchedule
+from partwise.train.tracking import TRACKERS
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -29,6 +30,12 @@ class GPTRecipe:
         clip: largest gradient norm.
         l1: strength of the sparsity pressure (see `l1_penalty`).
         seed: seed of the weights, the batches and the masked steps.
+        budget: how much worse the held-out loss may be than the plain twin's, as a share; the
+            strength and the shares of masked and silenced steps adapt to it. 0: they do not.
+        reference: the plain twin's held-out loss: the directory of its run, so that losses are
+            compared after as many steps, or a number. Without, the lowest loss before the penalty
+            begins, which says something about a fine-tuned model but little about a fresh one.
+        track: `"tensorboard"` or `"wandb"`, to have the metrics there too; `"none"`.
         shares: the penalty; with strength and mask share 0 this trains the plain twin.
 
     Raises:
@@ -49,6 +56,9 @@ class GPTRecipe:
     clip: float = 1.0
     l1: float = 0.0
     seed: int = 0
+    budget: float = 0.0
+    reference: str = ""
+    track: str = "none"
     shares: ShareSchedule = field(default_factory=ShareSchedule)
 
     def __post_init__(self) -> None:
@@ -58,12 +68,17 @@ class GPTRecipe:
         for name in ("lr", "clip"):
             if not getattr(self, name) > 0:
                 raise RecipeError(f"{name} = {getattr(self, name)}, wanted a number above 0")
+        if not self.budget >= 0:
+            raise RecipeError(f"budget = {self.budget}, wanted a share of the loss, such as 0.05")
+        if self.reference and not self.budget:
+            raise RecipeError(f"reference = {self.reference} without a budget; set budget as well")
         if self.width % self.heads:
             raise RecipeError(f"width = {self.width} cannot be shared by {self.heads} heads")
         if self.accumulate > self.batch:
             raise RecipeError(f"accumulate = {self.accumulate}, wanted at most batch, {self.batch}")
-        if self.precision not in PRECISIONS:
-            raise RecipeError(f"precision = {self.precision}, wanted {' or '.join(PRECISIONS)}")
+        for name, known in (("precision", PRECISIONS), ("track", TRACKERS)):
+            if getattr(self, name) not in known:
+                raise RecipeError(f"{name} = {getattr(self, name)}, wanted {' or '.join(known)}")
         for name in ("mask_share", "silence_share"):
             if not 0 <= getattr(self.shares, name) <= 1:
                 raise RecipeError(f"{name} = {getattr(self.shares, name)}, wanted 0 to 1")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from partwise.errors import CheckpointError, DataError, OutputError, TrainingError
+from partwise.errors import CheckpointError, DataError, OutputError, RecipeError, TrainingError
 from partwise.files import (
     append_line,
     new_directory,
@@ -33,12 +34,14 @@ from partwise.files import (
 )
 from partwise.tasks.streams import SPLITS, Corpus, character_corpus
 from partwise.train.gpt import GPT
+from partwise.train.gpt_budget import Reference, twin_reference
 from partwise.train.gpt_loop import GPTTrainer, train_gpt
 from partwise.train.gpt_recipe import GPTRecipe, recipe_from_json
 from partwise.train.hf import load_pretrained, save_pretrained
 from partwise.train.network import load_weights
 from partwise.train.sources import is_hub_name, read_source, source_name
 from partwise.train.text import bpe_corpus, pretrained_corpus
+from partwise.train.tracking import Track, refuse_missing_tracker, tracking
 
 SETTINGS, STATE, MODEL = "gpt.json", "state.safetensors", "model"
 Watch = Callable[[int, Mapping[str, float | int]], None]
@@ -128,6 +131,7 @@ def open_gpt_run(out: Path) -> tuple[GPTTrainer, Any, dict[str, Any]]:
     """
     settings = read_json(out / SETTINGS)
     trainer, tokenizer = _trainer(settings)
+    trainer.reference = Reference.of(settings.get("reference"))
     if (out / STATE).exists():
         state = read_tensors(out / STATE)
         weights = {k.removeprefix("model/"): v for k, v in state.items() if k.startswith("model/")}
@@ -164,10 +168,29 @@ def _start(
         "bpe": bpe,
         "model": str(Path(model).resolve()) if model and Path(model).is_dir() else model,
         "checkpoint_every": checkpoint_every,
+        "id": secrets.token_hex(8),
     }
+    refuse_missing_tracker(recipe.track)
     trainer, tokenizer = _trainer(settings)
+    trainer.reference = _reference(recipe.reference, settings)
+    settings["reference"] = None if trainer.reference is None else asdict(trainer.reference)
     write_json(new_directory(out) / SETTINGS, settings)
     return _train(out, trainer, tokenizer, settings, watch)
+
+
+def _reference(text: str, settings: dict[str, Any]) -> Reference | None:
+    """What a recipe's `reference` stands for."""
+    if not text:
+        return None
+    if is_gpt_run(Path(text)):
+        twin = Path(text)
+        return twin_reference(text, read_json(twin / SETTINGS), gpt_metrics(twin), settings)
+    try:
+        return Reference((0,), (float(text),))
+    except ValueError as error:
+        raise RecipeError(
+            f"reference = {text}, wanted nats per token or the directory of a plain twin's run"
+        ) from error
 
 
 def _trainer(settings: dict[str, Any]) -> tuple[GPTTrainer, Any]:
@@ -211,9 +234,11 @@ def _train(
     out: Path, trainer: GPTTrainer, tokenizer: Any, settings: dict[str, Any], watch: Watch
 ) -> nn.Module:
     every = settings["checkpoint_every"]
+    track: Track
 
     def log(row: dict[str, float | int]) -> None:
         append_line(out / "metrics.jsonl", json.dumps(row))
+        track(row)
         watch(trainer.step, row)
 
     def after(step: int) -> None:
@@ -224,7 +249,9 @@ def _train(
             _save_model(out, trainer, tokenizer)
 
     try:
-        model = train_gpt(trainer, log, log_every=every, on_step=after)
+        known = settings["recipe"], settings.get("id")
+        with tracking(trainer.recipe.track, out, trainer.step, *known) as track:
+            model = train_gpt(trainer, log, log_every=every, on_step=after)
     except TrainingError as error:
         kept = trainer.step // every * every
         words = f"the checkpoint of step {kept} is kept in {out}" if kept else "no checkpoint yet"

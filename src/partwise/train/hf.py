@@ -1,4 +1,4 @@
-"""Hugging Face models: loading and saving them, and their Trainer with the penalty."""
+"""Hugging Face models: loading and saving them, and the penalty in their Trainer and Accelerate."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from partwise.errors import CheckpointError, MissingExtraError, OutputError
+from partwise.files import read_tensors, write_tensors
 from partwise.graph.activity import logits_of
 from partwise.graph.transformer import transformer_map
 from partwise.loss.shares import SharePenalty, ShareSchedule
+
+PENALTY = "penalty.safetensors"
 
 
 def load_pretrained(name: str) -> tuple[Any, Any]:
@@ -63,11 +66,26 @@ class PenaltyMixin:
         class ModularTrainer(PenaltyMixin, Trainer): pass
         trainer = ModularTrainer(model=model, args=args, train_dataset=data)
         trainer.penalty = penalty_for(model, probe)
+        trainer.add_callback(penalty_callback(trainer.penalty))  # resumed with the Trainer
 
     The penalty counts micro-batches; with gradient accumulation it is averaged like the loss.
+    The Trainer's log lines also say how many modules there are and how large their interface is.
     """
 
     penalty: SharePenalty | None = None
+    model_accepts_loss_kwargs: bool
+
+    def training_step(self, *inputs: Any, **named: Any) -> Any:
+        """A step whose parts' losses are means, which the Trainer must average."""
+        self.model_accepts_loss_kwargs = False
+        return super().training_step(*inputs, **named)  # type: ignore[misc]
+
+    def log(self, logs: dict[str, float], *rest: Any, **named: Any) -> None:
+        """The Trainer's log line, with what the penalty has come to where it is one of training."""
+        if self.penalty is not None and "loss" in logs:
+            share = self.penalty.interface_frac()
+            logs = {**logs, "modules": self.penalty.modules, "interface_frac": share}
+        super().log(logs, *rest, **named)  # type: ignore[misc]
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: Any
@@ -79,6 +97,7 @@ class PenaltyMixin:
         if penalty is None or not model.training:
             outputs = model(**inputs)
         else:
+            penalty.wrapped = model  # what the Trainer wrapped since must see the forward pass
             outputs = penalty.run(**inputs)
         logits = logits_of(outputs)
         loss = nn.functional.cross_entropy(
@@ -94,3 +113,85 @@ def penalty_for(
 ) -> SharePenalty:
     """The penalty of a model that `transformer_map` reads."""
     return SharePenalty(model, transformer_map(model), probe, schedule)
+
+
+def penalty_callback(penalty: SharePenalty) -> Any:
+    """A `transformers.TrainerCallback` that keeps the penalty's state in the Trainer's checkpoints.
+
+    It is `penalty.safetensors` in every `checkpoint-N`. On resuming it is read from
+    `args.resume_from_checkpoint`, else from the checkpoint of that step in `args.output_dir`.
+
+    Raises:
+        MissingExtraError: if transformers is not installed.
+        CheckpointError: from the callback, if a checkpoint holds none or another network's.
+    """
+    try:
+        from transformers import TrainerCallback
+    except ImportError as error:
+        raise MissingExtraError("the Trainer needs transformers; pip install 'partwise[hf]'") from (
+            error
+        )
+
+    class PenaltyCallback(TrainerCallback):
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.is_world_process_zero:
+                place = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+                write_tensors(place / PENALTY, penalty.state_dict())
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step:
+                usual = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+                place = Path(args.resume_from_checkpoint or usual)
+                penalty.load_state_dict(read_tensors(place / PENALTY))
+
+    return PenaltyCallback()
+
+
+class AcceleratedPenalty:
+    """The penalty in a loop of Accelerate's, in any precision and with gradient accumulation.
+
+        model, optimizer, batches = accelerator.prepare(model, optimizer, batches)
+        penalty = AcceleratedPenalty(accelerator, model, probe)
+        for ids in batches:
+            with accelerator.accumulate(model):
+                loss = next_token_loss(penalty.run(ids), ids) + penalty()
+                accelerator.backward(loss)
+                optimizer.step()
+                optimizer.zero_grad()
+
+    It counts optimiser steps, however many parts a batch comes in: it is added to the last part,
+    as many times as Accelerate will divide it by. Accelerate's `save_state` and `load_state` take
+    its state along.
+
+    Args:
+        accelerator: an `accelerate.Accelerator`.
+        model: what its `prepare` made of a model that `transformer_map` reads.
+        probe: step -> (s, t) token ids that usage is measured over, on the model's device; under
+            FSDP of the same shape on every process.
+        schedule: when and how hard it presses, in optimiser steps.
+
+    Raises:
+        UnreadableModelError: for a model of another architecture.
+    """
+
+    def __init__(
+        self,
+        accelerator: Any,
+        model: nn.Module,
+        probe: Callable[[int], Tensor],
+        schedule: ShareSchedule | None = None,
+    ):
+        self.accelerator = accelerator
+        bare = accelerator.unwrap_model(model)
+        self.penalty = SharePenalty(bare, transformer_map(bare), probe, schedule, model)
+        accelerator.register_for_checkpointing(self.penalty)
+
+    def run(self, *inputs: Any, **named: Any) -> Any:
+        """As `SharePenalty.run`."""
+        return self.penalty.run(*inputs, **named)
+
+    def __call__(self) -> Tensor:
+        """The penalty, a scalar; 0 in all but the last part of an optimiser step."""
+        if not self.accelerator.sync_gradients:
+            return next(self.penalty.model.parameters()).new_zeros(())
+        return self.penalty() * self.accelerator.gradient_accumulation_steps
