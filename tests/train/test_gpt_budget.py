@@ -59,7 +59,7 @@ def test_masked_steps_grow_rarer_and_pressure_comes_back(corpus):
 
     def masked():
         count = 0
-        for penalty.step in range(100, 600):
+        for penalty.step in range(100, 4100):
             count += penalty._masks_this_step()
         return count
 
@@ -67,7 +67,7 @@ def test_masked_steps_grow_rarer_and_pressure_comes_back(corpus):
     for _ in range(4):
         penalty.adapt(2.0, 1.0)
     assert penalty.pressure == pytest.approx(0.7**4)
-    assert masked() == pytest.approx(0.7**4 * often, rel=0.3)
+    assert masked() == pytest.approx(0.7**4 * often, rel=0.15)
     penalty.adapt(1.0, 1.0)
     assert penalty.pressure == pytest.approx(0.7**4 * 1.1)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from partwise.graph import UnitMap
-from partwise.graph.unit_map import WeightBlock, owner_of
+from partwise.graph.unit_map import WeightBlock
 
 Keep = Callable[[WeightBlock, Tensor], Tensor]
 """A block and its weight -> which entries stay; bool, broadcast over them, on their device."""
@@ -91,15 +91,19 @@ def run_only(model: nn.Module, kept: dict[str, Tensor], *inputs: Tensor) -> Tens
 
     As `torch.func.functional_call`, which takes as long as the forward pass of a small network.
     """
-    paths = [name.split(".") for name in kept]
-    places = [(owner_of(model, path)._parameters, path[-1]) for path in paths]
-    weights = [owned[name] for owned, name in places]
+    masked = {id(w := model.get_parameter(name)): (w, w * keep) for name, keep in kept.items()}
+    places = [
+        (module._parameters, name, masked[id(weight)])
+        for module in model.modules()
+        for name, weight in module._parameters.items()
+        if id(weight) in masked
+    ]
     try:
-        for (owned, name), weight, keep in zip(places, weights, kept.values(), strict=True):
-            owned[name] = weight * keep  # type: ignore[assignment, operator]
+        for owned, name, (_, part) in places:
+            owned[name] = part  # type: ignore[assignment]
         output: Tensor = model(*inputs)
     finally:
-        for (owned, name), weight in zip(places, weights, strict=True):
+        for owned, name, (weight, _) in places:
             owned[name] = weight
     return output
 
