@@ -16,6 +16,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from partwise.graph import UnitGraph, UnitMap
 from partwise.graph.coactivity import unit_activity, with_coactivity
 from partwise.loss.budget_schedule import BudgetSchedule, BudgetState
+from partwise.loss.constants import carried, commit, mean_inputs
 from partwise.loss.masking import factors, inside_modules, run_only
 from partwise.loss.penalty import MOST_EDGES, CutTreePenalty
 from partwise.loss.press import Pressure
@@ -38,8 +39,10 @@ CHANCE_FLOOR = 0.05
 """Losses below this share of the untrained network's are as good as none: 5% of them is noise."""
 UNSETTLED = 0.01
 """Share of the untrained network's loss that interfaces may carry before the release."""
-SLOW = 0.75
+SLOW = 0.9
 """A trial goes on beyond its end while its excess falls to less than this share in two probes."""
+FOLLOW_EVERY = 10
+"""Steps between calculations of what interfaces bring on average, while weights move."""
 GROWTH, BACK_OFF = 1.1, 0.7
 LEARNT = 0.95
 """A network with more than this share of the untrained one's loss has nothing to take apart."""
@@ -104,6 +107,8 @@ class BudgetedPenalty:
         )
         self.plain = torch.zeros(0)
         self.free = torch.zeros(1, dtype=torch.bool)
+        self.means: dict[str, Tensor] = {}
+        self.constants: dict[str, Tensor] = {}
         self._kept: dict[str, Tensor] = {}
         self._crossing: NDArray[np.float64] | None = None
 
@@ -149,9 +154,18 @@ class BudgetedPenalty:
         if self._is_refresh_due and self._has_learnt:
             self.refresh()
         self._keep_a_way_back()
+        self._settle_constants()
         pressure = self._pressure()
         state.step += 1
         return self.partition.pressed(pressure)
+
+    def _settle_constants(self) -> None:
+        """Follows what interfaces bring on average; at the release, biases take it over."""
+        if self.modules > 1 and self._is_release:
+            commit(self.model, self._kept_entries(), self.means)
+            self.means, self.constants = {}, {}
+        elif self.modules > 1 and not self.releasing and self.state.step % FOLLOW_EVERY == 0:
+            self.constants = carried(self.model, self._kept_entries(), self.means)
 
     @property
     def _is_refresh_due(self) -> bool:
@@ -206,7 +220,7 @@ class BudgetedPenalty:
 
     def _probe(self) -> None:
         state, schedule = self.state, self.schedule
-        state.loss = self._loss_of(self.model)
+        self._measure()
         if state.step == 0:
             state.chance = state.loss
         if state.step <= schedule.first_step(schedule.plain_frac):
@@ -223,6 +237,17 @@ class BudgetedPenalty:
         if self.modules > 1:
             self._notice_late_learning()
             self._judge()
+
+    def _measure(self) -> None:
+        """The loss now; while modules are looked for, with what the weights read on average."""
+
+        def measure() -> None:
+            self.state.loss = self._loss_of(self.model)
+
+        if self.releasing or self.state.step < self.schedule.first_step(self.schedule.split_frac):
+            measure()
+        else:
+            self.means = mean_inputs(self.model, self.units, measure)
 
     def _notice_late_learning(self) -> None:
         """What is learnt after the first splits may ask for one of its own, at once."""
@@ -289,6 +314,7 @@ class BudgetedPenalty:
         self.partition.set_labels(torch.zeros_like(self.labels))
         self.free = torch.zeros(1, dtype=torch.bool)
         self._kept, self._crossing = {}, None
+        self.means, self.constants = {}, {}
         if len(self.plain):
             vector_to_parameters(self.plain, self.model.parameters())
 
@@ -296,7 +322,8 @@ class BudgetedPenalty:
         """Held-out loss without the interfaces of a partition that is not in force."""
         free = torch.as_tensor(readers(self.units, graph, labels))
         kept = inside_modules(self.model, self.units, torch.as_tensor(labels), free=free)
-        return self._loss_of(partial(run_only, self.model, kept))
+        constants = carried(self.model, kept, self.means)
+        return self._loss_of(partial(run_only, self.model, kept, constants=constants))
 
     def _graph(self) -> UnitGraph:
         partition = self.partition
@@ -408,6 +435,7 @@ class BudgetedPenalty:
         self.free = torch.as_tensor(readers(self.units, graph, labels))
         self.partition.set_labels(torch.as_tensor(labels))
         self._kept, self._crossing = {}, None
+        self.constants = carried(self.model, self._kept_entries(), self.means)
 
     def _kept_entries(self) -> dict[str, Tensor]:
         if not self._kept:
@@ -416,7 +444,7 @@ class BudgetedPenalty:
         return self._kept
 
     def _isolated(self, *inputs: Tensor) -> Tensor:
-        return run_only(self.model, self._kept_entries(), *inputs)
+        return run_only(self.model, self._kept_entries(), *inputs, constants=self.constants)
 
     def _masks_this_step(self) -> bool:
         if self.modules == 1:
@@ -441,6 +469,8 @@ class BudgetedPenalty:
             "gauge": self.partition.gauge,
             "free": self.free,
             "plain": self.plain,
+            **{f"means/{name}": mean for name, mean in self.means.items()},
+            **{f"constants/{name}": constant for name, constant in self.constants.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -455,4 +485,8 @@ class BudgetedPenalty:
         self.partition.gauge = state["gauge"]
         self.partition.set_labels(state["labels"])
         self.free, self.plain = state["free"], state["plain"]
+        self.means, self.constants = (
+            {key.removeprefix(kind): state[key] for key in state if key.startswith(kind)}
+            for kind in ("means/", "constants/")
+        )
         self._kept, self._crossing = {}, None

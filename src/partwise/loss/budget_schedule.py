@@ -57,7 +57,7 @@ class BudgetSchedule:
     min_separation: float = 0.45
     min_contrast: float = 0.55
     keep_contrast: float = 0.45
-    coactivity: float = 1.0
+    coactivity: float = 0.5
     undo: bool = True
     seed: int = 0
 

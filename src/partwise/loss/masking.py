@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -86,24 +86,38 @@ def factors(model: nn.Module, kept: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: keep.to(model.get_parameter(name).dtype) for name, keep in kept.items()}
 
 
-def run_only(model: nn.Module, kept: dict[str, Tensor], *inputs: Tensor) -> Tensor:
+def run_only(
+    model: nn.Module,
+    kept: Mapping[str, Tensor],
+    *inputs: Tensor,
+    constants: Mapping[str, Tensor] | None = None,
+) -> Tensor:
     """The model's output with the weights that are named in `kept`, as `only` has them.
 
     As `torch.func.functional_call`, which takes as long as the forward pass of a small network.
+
+    Args:
+        model: the network.
+        kept: parameter name -> which entries stay.
+        inputs: what the model reads.
+        constants: parameter name -> (r,) what to add to the bias beside it (see `constants`).
     """
-    masked = {id(w := model.get_parameter(name)): (w, w * keep) for name, keep in kept.items()}
-    places = [
-        (module._parameters, name, masked[id(weight)])
-        for module in model.modules()
-        for name, weight in module._parameters.items()
-        if id(weight) in masked
-    ]
+    masked = {id(w := model.get_parameter(name)): w * keep for name, keep in kept.items()}
+    added = {id(model.get_parameter(name)): c for name, c in (constants or {}).items()}
+    before: list[tuple[dict[str, Any], str, Tensor]] = []
+    for module in model.modules():
+        owned: dict[str, Any] = module._parameters
+        for name, weight in list(owned.items()):
+            if id(weight) in masked:
+                before.append((owned, name, weight))
+                owned[name] = masked[id(weight)]
+            if id(weight) in added:
+                before.append((owned, "bias", owned["bias"]))
+                owned["bias"] = owned["bias"] + added[id(weight)]
     try:
-        for owned, name, (_, part) in places:
-            owned[name] = part  # type: ignore[assignment]
         output: Tensor = model(*inputs)
     finally:
-        for owned, name, (weight, _) in places:
+        for owned, name, weight in before:
             owned[name] = weight
     return output
 

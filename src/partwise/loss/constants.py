@@ -1,0 +1,57 @@
+"""What interfaces carry on average. A module may keep it as a constant when its interface goes.
+
+Without that, the many small weights between two modules look as if they mattered: their mean adds
+up to a bias that the reader relies on, though nothing about the sample is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from partwise.graph import UnitMap, WeightBlock
+from partwise.graph.activity import reading_inputs
+
+Kept = Mapping[str, Tensor]
+"""Parameter name -> which entries stay, as `inside_modules` or `factors` has them."""
+
+
+def mean_inputs(model: nn.Module, units: UnitMap, run: Callable[[], object]) -> dict[str, Tensor]:
+    """Parameter name -> (c,) mean of what the columns of each weight tensor read in `run`.
+
+    Over samples and positions; of the last batch, if there are several. Left out are tensors
+    whose layer has no bias to hold a constant, embedding tables and grouped weights.
+    """
+    means: dict[str, Tensor] = {}
+
+    def see(position: int, block: WeightBlock, x: Tensor) -> None:
+        biased = getattr(model.get_submodule(block.module), "bias", None) is not None
+        if biased and not block.transposed and block.senders.dim() == 1:
+            means[block.parameter] = x.flatten(2).mean(2).mean(0) if x.dim() > 2 else x.mean(0)
+
+    with reading_inputs(model, units, see):
+        run()
+    return means
+
+
+@torch.no_grad()
+def carried(model: nn.Module, kept: Kept, means: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Parameter name -> (r,) what entries that are not kept bring to each row on average.
+
+    Exact where the rows' inputs are linear in the columns: padding of convolutions is ignored.
+    """
+    found = {}
+    for name, mean in means.items():
+        cut = model.get_parameter(name) * ~kept[name].bool()
+        found[name] = (cut.flatten(2).sum(2) if cut.dim() > 2 else cut) @ mean
+    return found
+
+
+@torch.no_grad()
+def commit(model: nn.Module, kept: Kept, means: Mapping[str, Tensor]) -> None:
+    """Removes all entries that are not kept; what they bring on average goes into the biases."""
+    for name, constant in carried(model, kept, means).items():
+        model.get_parameter(name).mul_(kept[name])
+        model.get_submodule(name.rpartition(".")[0]).get_parameter("bias").add_(constant)
