@@ -18,11 +18,11 @@ from partwise.cuttree.arcs import (
     scale_of,
 )
 from partwise.cuttree.faint import faint_graph, join_parts, parts_of
-from partwise.cuttree.flow import Marks, make_marks
+from partwise.cuttree.flow import ROUTED, Marks, make_marks
 from partwise.cuttree.growth import Units, finish_graph, grow_core, solve_shelf, units_of
 from partwise.cuttree.parallel import solve_in_threads
 from partwise.cuttree.rooting import root_tree
-from partwise.cuttree.routes import BASE, Routes, make_routes
+from partwise.cuttree.routes import Routes, make_routes
 from partwise.cuttree.split import DEPTH, make_shelf
 from partwise.cuttree.tree import CutTree
 from partwise.cuttree.values import SHARP_HI, resummed
@@ -97,7 +97,7 @@ def grow(
             owned(arcs), marks, shelf, units, order, place, last, used, False
         )
     finish_graph(marks, units, order[0], last)
-    marks.routes.tally[BASE] = -1
+    marks.tally[ROUTED] = 0  # vertices of the graphs that split off are numbered anew
     if threads > 1 and shelf.top[DEPTH] > 1:
         solve_in_threads(shelf, units, threads)
     else:
@@ -154,4 +154,5 @@ def _no_routes() -> Routes:
 def _marks_of(n: int, arcs: int, routes: Routes) -> Marks:
     marks = make_marks(2 * n, min(arcs, 16 * n + 1024), routes)
     marks.name[:n] = np.arange(n)
+    marks.tally[ROUTED] = len(routes.size) > 0
     return marks

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from partwise.cuttree.routes import BASE, Routes, augment, follow, has_route, record
+from partwise.cuttree.routes import Routes, augment, follow, has_route, record
 
 CORE = np.int64(2**61)
 """Added to the core weight of a core vertex: larger than any degree."""
@@ -33,8 +33,8 @@ RAISE_AFTER = 4
 WINDOW = 32
 """Arcs of a row that a windowed flow may use."""
 
-TOUCHED, LOGGED, SIDE, QUEUED, WAITING = 0, 1, 2, 3, 4
-"""Slots of `Marks.tally`."""
+TOUCHED, LOGGED, SIDE, QUEUED, WAITING, ROUTED = 0, 1, 2, 3, 4, 5
+"""Slots of `Marks.tally`; `ROUTED` is 1 while routes are followed and recorded."""
 
 
 class Marks(NamedTuple):
@@ -90,7 +90,7 @@ def make_marks(size, log_size, routes):
         np.zeros(size, np.uint32),
         np.zeros(size + 4, np.int64),
         np.empty(log_size, np.int64),
-        np.zeros(5, np.int64),
+        np.zeros(6, np.int64),
         routes,
     )
 
@@ -420,7 +420,6 @@ def _collect_side(
 def _follow_route(first, last, head, room, back, marks, v, budget):
     """Move what `_start` queued along last time's route; queue what is left. Whether any is."""
     tally, routes, touched, excess = marks.tally, marks.routes, marks.touched, marks.excess
-    source = routes.tally[BASE] + v
     left = np.int64(0)
     for i in range(tally[QUEUED]):
         left += excess[marks.queue[i]]
@@ -444,8 +443,8 @@ def _follow_route(first, last, head, room, back, marks, v, budget):
         routes.tail,
         routes.arc,
         routes.share,
-        routes.begin[source],
-        routes.begin[source] + routes.size[source],
+        routes.begin[v],
+        routes.begin[v] + routes.size[v],
         left,
     )
     if left > 0:
@@ -506,8 +505,9 @@ def _flow(first, last, head, room, back, marks, v, n, give_up_after):
         tally,
         v,
     )
-    routes, is_left = marks.routes, True
-    if has_route(routes, v):
+    is_routed = tally[ROUTED] > 0 and has_route(marks.routes, v)
+    is_left = True
+    if is_routed:
         is_left = _follow_route(first, last, head, room, back, marks, v, volume + 8192)
     if not is_left:
         return np.int64(0)
@@ -532,15 +532,13 @@ def _flow(first, last, head, room, back, marks, v, n, give_up_after):
         marks.log,
         tally,
         n,
-        (0 if has_route(routes, v) else RAISE_AFTER * volume)
-        if give_up_after == 0
-        else give_up_after,
+        (0 if is_routed else RAISE_AFTER * volume) if give_up_after == 0 else give_up_after,
         give_up_after == 0,
     )
     trapped = np.int64(0)
     for i in range(1, tally[TOUCHED]):
         trapped += excess[touched[i]]
-    if trapped == 0 and routes.tally[BASE] >= 0:
+    if trapped == 0 and tally[ROUTED] > 0:
         record(
             head,
             room,
@@ -551,7 +549,7 @@ def _flow(first, last, head, room, back, marks, v, n, give_up_after):
             tally[TOUCHED],
             marks.step,
             marks.new_id,
-            routes,
+            marks.routes,
             v,
         )
     return trapped

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from partwise.cuttree.arcs import Arcs, edges_of, measure_all, pair_all, refill, scale_of
 from partwise.cuttree.build import cut_tree, grow, rooted
 from partwise.cuttree.growth import units_of
-from partwise.cuttree.routes import BASE, Routes, make_routes
+from partwise.cuttree.routes import Routes, make_routes
 from partwise.cuttree.tree import CutTree
 from partwise.errors import GraphError
 from partwise.graph.unit_graph import UnitGraph
@@ -72,7 +72,6 @@ def refresh_cut_tree(graph: UnitGraph, previous: CutTree) -> CutTree:
         topology.start, topology.edge, edges.capacities, *scale.factors(), topology.room
     )
     units = units_of(degree, rest)
-    topology.routes.tally[BASE] = 0
     grow(_lent(topology), _owned, units, 1, topology.routes)
     tree = rooted(edges, scale, units, is_whole)
     _TOPOLOGY[tree] = (graph.sources, graph.targets, topology)

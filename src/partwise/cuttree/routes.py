@@ -16,9 +16,6 @@ from numpy.typing import NDArray
 SLACK = 1.05
 """How much more than last time an arc may take at first."""
 
-TOP, BASE = 0, 1
-"""Slots of `Routes.tally`: arcs in use, and the source id of vertex 0 (none followed if < 0)."""
-
 
 class Routes(NamedTuple):
     """Arcs that flows used, in topological order, one list for every source.
@@ -27,7 +24,7 @@ class Routes(NamedTuple):
         begin, size, space: (s,) list of every source, and what it may grow to in place.
         tail, arc: (k,) vertex and arc position, both from the graph's own first.
         share: (k,) part of the arc's capacity that was used.
-        tally: see `TOP`.
+        top: (1,) arcs of `tail`, `arc` and `share` that lists take up.
     """
 
     begin: NDArray[np.int64]
@@ -36,7 +33,7 @@ class Routes(NamedTuple):
     tail: NDArray[np.uint32]
     arc: NDArray[np.uint32]
     share: NDArray[np.float32]
-    tally: NDArray[np.int64]
+    top: NDArray[np.int64]
 
 
 @njit(cache=True, nogil=True)
@@ -49,15 +46,14 @@ def make_routes(sources, arcs):
         np.empty(arcs, np.uint32),
         np.empty(arcs, np.uint32),
         np.empty(arcs, np.float32),
-        np.array([0, -1], np.int64),
+        np.zeros(1, np.int64),
     )
 
 
 @njit(cache=True, nogil=True)
 def has_route(routes, v):
     """Whether a flow from `v` was recorded."""
-    base = routes.tally[BASE]
-    return base >= 0 and base + v < len(routes.size) and routes.size[base + v] > 0
+    return v < len(routes.size) and routes.size[v] > 0
 
 
 @njit(cache=True, nogil=True)
@@ -210,8 +206,7 @@ def record(head, room, back, log, n_logged, touched, n_touched, into, out, route
 
     `into` and `out` are scratch, one slot per vertex. Arcs on cycles are left out.
     """
-    source = routes.tally[BASE] + v
-    if routes.tally[BASE] < 0 or source >= len(routes.size) or n_logged > len(log):
+    if v >= len(routes.size) or n_logged > len(log):
         return
     for i in range(n_touched):
         into[touched[i]], out[touched[i]] = 0, -1
@@ -228,7 +223,7 @@ def record(head, room, back, log, n_logged, touched, n_touched, into, out, route
         out[head[b]] = i
         into[head[a]] += 1
         need += 1
-    at = _place(routes, source, need)
+    at = _place(routes, v, need)
     if at < 0:
         return
     ready, size, k = np.empty(n_touched, np.uint32), 0, at
@@ -252,20 +247,20 @@ def record(head, room, back, log, n_logged, touched, n_touched, into, out, route
                 ready[size] = t
                 size += 1
             i = after[i]
-    routes.begin[source], routes.size[source] = at, k - at
+    routes.begin[v], routes.size[v] = at, k - at
 
 
 @njit(cache=True, nogil=True)
-def _place(routes, source, need):
+def _place(routes, v, need):
     """Where a list of `need` arcs can be written; when space runs out, all lists are forgotten."""
-    if need > routes.space[source]:
+    if need > routes.space[v]:
         space = need + need // 4 + 4
-        if routes.tally[TOP] + space > len(routes.arc):
-            routes.tally[TOP] = 0
+        if routes.top[0] + space > len(routes.arc):
+            routes.top[0] = 0
             routes.size[:] = 0
             routes.space[:] = 0
             if space > len(routes.arc):
                 return np.int64(-1)
-        routes.begin[source], routes.space[source] = routes.tally[TOP], space
-        routes.tally[TOP] += space
-    return routes.begin[source]
+        routes.begin[v], routes.space[v] = routes.top[0], space
+        routes.top[0] += space
+    return routes.begin[v]
