@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
@@ -17,10 +18,11 @@ from partwise.cuttree.arcs import (
     scale_of,
 )
 from partwise.cuttree.faint import faint_graph, join_parts, parts_of
-from partwise.cuttree.flow import Marks, make_marks
+from partwise.cuttree.flow import ROUTED, Marks, make_marks
 from partwise.cuttree.growth import Units, finish_graph, grow_core, solve_shelf, units_of
 from partwise.cuttree.parallel import solve_in_threads
 from partwise.cuttree.rooting import root_tree
+from partwise.cuttree.routes import Routes, make_routes
 from partwise.cuttree.split import DEPTH, make_shelf
 from partwise.cuttree.tree import CutTree
 from partwise.cuttree.values import SHARP_HI, resummed
@@ -69,7 +71,13 @@ def cut_tree(graph: UnitGraph, threads: int = 1) -> CutTree:
     return rooted(edges, scale, units, is_whole)
 
 
-def grow(arcs: Arcs, owned: Callable[[Arcs], Arcs], units: Units, threads: int) -> None:
+def grow(
+    arcs: Arcs,
+    owned: Callable[[Arcs], Arcs],
+    units: Units,
+    threads: int,
+    routes: Routes | None = None,
+) -> None:
     """Find the ends and values of all tree edges.
 
     Args:
@@ -77,10 +85,11 @@ def grow(arcs: Arcs, owned: Callable[[Arcs], Arcs], units: Units, threads: int) 
         owned: arcs with `back` filled in, to be changed; called when that is first needed.
         units: in the order of degrees; receives the result.
         threads: for the graphs that split off.
+        routes: of the last flows between the same units, to follow and to update.
     """
     n = len(units.order)
     used = int(arcs.last[n - 1])
-    marks, shelf = _marks_of(n, len(arcs.head)), make_shelf()
+    marks, shelf = _marks_of(n, len(arcs.head), routes or _no_routes()), make_shelf()
     order = units.order
     arcs, shelf, place, last, used = grow_core(arcs, marks, shelf, units, order, 0, n, used, True)
     if place < n:
@@ -88,6 +97,7 @@ def grow(arcs: Arcs, owned: Callable[[Arcs], Arcs], units: Units, threads: int) 
             owned(arcs), marks, shelf, units, order, place, last, used, False
         )
     finish_graph(marks, units, order[0], last)
+    marks.tally[ROUTED] = 0  # vertices of the graphs that split off are numbered anew
     if threads > 1 and shelf.top[DEPTH] > 1:
         solve_in_threads(shelf, units, threads)
     else:
@@ -136,7 +146,13 @@ def _paired(arcs: Arcs, edges: Edges, scale: Scale, start: np.ndarray) -> Arcs:
     return arcs._replace(back=back)
 
 
-def _marks_of(n: int, arcs: int) -> Marks:
-    marks = make_marks(2 * n, min(arcs, 4 * n + 1024))
+@cache
+def _no_routes() -> Routes:
+    return make_routes(0, 0)
+
+
+def _marks_of(n: int, arcs: int, routes: Routes) -> Marks:
+    marks = make_marks(2 * n, min(arcs, 16 * n + 1024), routes)
     marks.name[:n] = np.arange(n)
+    marks.tally[ROUTED] = len(routes.size) > 0
     return marks

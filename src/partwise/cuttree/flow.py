@@ -13,6 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from partwise.cuttree.routes import Routes, augment, follow, has_route, record
+
 CORE = np.int64(2**61)
 """Added to the core weight of a core vertex: larger than any degree."""
 
@@ -31,8 +33,8 @@ RAISE_AFTER = 4
 WINDOW = 32
 """Arcs of a row that a windowed flow may use."""
 
-TOUCHED, LOGGED, SIDE, QUEUED, WAITING = 0, 1, 2, 3, 4
-"""Slots of `Marks.tally`."""
+TOUCHED, LOGGED, SIDE, QUEUED, WAITING, ROUTED = 0, 1, 2, 3, 4, 5
+"""Slots of `Marks.tally`; `ROUTED` is 1 while routes are followed and recorded."""
 
 
 class Marks(NamedTuple):
@@ -63,11 +65,12 @@ class Marks(NamedTuple):
     at_height: NDArray[np.int64]
     log: NDArray[np.int64]
     tally: NDArray[np.int64]
+    routes: Routes
 
 
 @njit(cache=True, nogil=True)
-def make_marks(size, log_size):
-    """Marks for up to `size` vertices."""
+def make_marks(size, log_size, routes):
+    """Marks for up to `size` vertices, with `routes` to follow and to record."""
     return Marks(
         np.zeros(size, np.int64),
         np.zeros(size, np.int64),
@@ -86,8 +89,9 @@ def make_marks(size, log_size):
         np.zeros(size, np.int64),
         np.zeros(size, np.uint32),
         np.zeros(size + 4, np.int64),
-        np.zeros(log_size, np.int64),
-        np.zeros(5, np.int64),
+        np.empty(log_size, np.int64),
+        np.zeros(6, np.int64),
+        routes,
     )
 
 
@@ -185,6 +189,8 @@ def _raise_touched(
             height[u] = max(height[u], level)
             if height[u] < DEAD:
                 at_height[height[u]] += 1
+            if tail == n_touched - 1:
+                continue
             for a in range(first[u], last[u]):
                 t = head[a]
                 if is_touched[t] and not is_found[t] and t != v and room[back[a]] > 0:
@@ -411,6 +417,71 @@ def _collect_side(
 
 
 @njit(cache=True, nogil=True)
+def _follow_route(first, last, head, room, back, marks, v, budget):
+    """Move what `_start` queued along last time's route; queue what is left. Whether any is."""
+    tally, routes, touched, excess = marks.tally, marks.routes, marks.touched, marks.excess
+    left = np.int64(0)
+    for i in range(tally[QUEUED]):
+        left += excess[marks.queue[i]]
+        marks.is_queued[marks.queue[i]] = 0
+    tally[TOUCHED], tally[LOGGED], left = follow(
+        first,
+        last,
+        head,
+        room,
+        back,
+        marks.core_weight,
+        excess,
+        marks.sent,
+        marks.height,
+        marks.at_height,
+        marks.is_touched,
+        touched,
+        marks.log,
+        tally[TOUCHED],
+        tally[LOGGED],
+        routes.tail,
+        routes.arc,
+        routes.share,
+        routes.begin[v],
+        routes.begin[v] + routes.size[v],
+        left,
+    )
+    if left > 0:
+        tally[TOUCHED], tally[LOGGED], left = augment(
+            first,
+            last,
+            head,
+            room,
+            back,
+            marks.core_weight,
+            excess,
+            marks.sent,
+            marks.height,
+            marks.at_height,
+            marks.is_touched,
+            touched,
+            marks.is_found,
+            marks.side,
+            marks.new_id,
+            marks.log,
+            tally[TOUCHED],
+            tally[LOGGED],
+            left,
+            budget,
+        )
+    tail = 0
+    for i in range(1, tally[TOUCHED]):
+        u = touched[i]
+        if excess[u] > 0:
+            marks.is_queued[u] = 1
+            marks.queue[tail] = u
+            tail += 1
+    tally[QUEUED] = tail
+    return left > 0
+
+
+@njit(cache=True, nogil=True)
 def _flow(first, last, head, room, back, marks, v, n, give_up_after):
     """Capacity of `v` that does not reach the core over the arcs in the given rows.
 
@@ -434,6 +505,12 @@ def _flow(first, last, head, room, back, marks, v, n, give_up_after):
         tally,
         v,
     )
+    is_routed = tally[ROUTED] > 0 and has_route(marks.routes, v)
+    is_left = True
+    if is_routed:
+        is_left = _follow_route(first, last, head, room, back, marks, v, volume + 8192)
+    if not is_left:
+        return np.int64(0)
     _push_all(
         first,
         last,
@@ -455,12 +532,26 @@ def _flow(first, last, head, room, back, marks, v, n, give_up_after):
         marks.log,
         tally,
         n,
-        RAISE_AFTER * volume if give_up_after == 0 else give_up_after,
+        (0 if is_routed else RAISE_AFTER * volume) if give_up_after == 0 else give_up_after,
         give_up_after == 0,
     )
     trapped = np.int64(0)
     for i in range(1, tally[TOUCHED]):
         trapped += excess[touched[i]]
+    if trapped == 0 and tally[ROUTED] > 0:
+        record(
+            head,
+            room,
+            back,
+            marks.log,
+            tally[LOGGED],
+            touched,
+            tally[TOUCHED],
+            marks.step,
+            marks.new_id,
+            marks.routes,
+            v,
+        )
     return trapped
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from partwise.cuttree.arcs import Arcs
 from partwise.cuttree.flow import make_marks
 from partwise.cuttree.growth import Units, solve_shelf
+from partwise.cuttree.routes import make_routes
 from partwise.cuttree.split import ARC_TOP, DEPTH, Shelf, copied_onto, make_shelf
 
 
@@ -33,7 +34,7 @@ def _solve(shelf: Shelf, units: Units) -> None:
         np.empty(64, np.int64),
         np.empty(64, np.uint32),
     )
-    solve_shelf(arcs, make_marks(size, 2 * size + 1024), shelf, units)
+    solve_shelf(arcs, make_marks(size, 2 * size + 1024, make_routes(0, 0)), shelf, units)
 
 
 def _dealt_out(shelf: Shelf, threads: int) -> list[Shelf]:

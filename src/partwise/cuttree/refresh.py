@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from partwise.cuttree.arcs import Arcs, edges_of, measure_all, pair_all, refill, scale_of
-from partwise.cuttree.build import grow, rooted
+from partwise.cuttree.build import cut_tree, grow, rooted
 from partwise.cuttree.growth import units_of
+from partwise.cuttree.routes import Routes, make_routes
 from partwise.cuttree.tree import CutTree
 from partwise.errors import GraphError
 from partwise.graph.unit_graph import UnitGraph
@@ -24,6 +25,7 @@ class Topology(NamedTuple):
         head, back: (2 m,) as in `Arcs`, never written again.
         edge: (2 m,) the edge every arc belongs to, never written again.
         room: (2 m,) the capacities of the last refresh.
+        routes: of the last refresh's flows.
     """
 
     start: NDArray[np.int64]
@@ -31,7 +33,11 @@ class Topology(NamedTuple):
     back: NDArray[np.uint32]
     edge: NDArray[np.uint32]
     room: NDArray[np.int64]
+    routes: Routes
 
+
+MANY_SPLITS = 128
+"""With one in so many tree edges non-trivial, flows that split dominate, and nothing is kept."""
 
 _TOPOLOGY: weakref.WeakKeyDictionary[CutTree, tuple[NDArray, NDArray, Topology]]
 _TOPOLOGY = weakref.WeakKeyDictionary()
@@ -40,10 +46,10 @@ _TOPOLOGY = weakref.WeakKeyDictionary()
 def refresh_cut_tree(graph: UnitGraph, previous: CutTree) -> CutTree:
     """Exact cut tree of `graph`, at less cost when `previous` was of the same edges.
 
-    The first refresh of a tree lays the rows out and keeps them with the tree it returns (40 bytes
-    per edge); from the second on only capacities are rewritten. Chain the calls:
-    `tree = refresh_cut_tree(graph, tree)`; one call at a time, since the rows are shared. The
-    result is that of `cut_tree(graph)`, up to ties.
+    The first refresh of a tree lays the rows out and keeps them with the tree it returns (up to 46
+    bytes per edge); from the second on only capacities are rewritten, and flows start where the
+    last ones went. Chain the calls: `tree = refresh_cut_tree(graph, tree)`; one call at a time,
+    since the rows are shared. The result is that of `cut_tree(graph)`, up to ties.
 
     Args:
         graph: the units of `previous` with new capacities, best from `with_capacities`.
@@ -57,6 +63,8 @@ def refresh_cut_tree(graph: UnitGraph, previous: CutTree) -> CutTree:
             f"the previous tree has {previous.n} units and the graph {graph.n}; "
             "build a new tree with cut_tree(graph)"
         )
+    if previous.nontrivial_edges * MANY_SPLITS > graph.n:
+        return cut_tree(graph)
     topology = _topology_of(graph, previous)
     edges = edges_of(graph)
     scale = scale_of(edges.capacities)
@@ -64,7 +72,7 @@ def refresh_cut_tree(graph: UnitGraph, previous: CutTree) -> CutTree:
         topology.start, topology.edge, edges.capacities, *scale.factors(), topology.room
     )
     units = units_of(degree, rest)
-    grow(_lent(topology), _owned, units, threads=1)
+    grow(_lent(topology), _owned, units, 1, topology.routes)
     tree = rooted(edges, scale, units, is_whole)
     _TOPOLOGY[tree] = (graph.sources, graph.targets, topology)
     return tree
@@ -95,4 +103,5 @@ def _topology_of(graph: UnitGraph, previous: CutTree) -> Topology:
     start = measure_all(graph.n, edges.sources, edges.targets)
     head, back, edge = (np.empty(2 * graph.m, np.uint32) for _ in range(3))
     pair_all(start, edges.sources, edges.targets, head, back, edge)
-    return Topology(start, head, back, edge, np.empty(2 * graph.m, np.int64))
+    routes = make_routes(graph.n, graph.m // 2 + 2**18)
+    return Topology(start, head, back, edge, np.empty(2 * graph.m, np.int64), routes)
