@@ -17,7 +17,8 @@ from partwise.graph import UnitGraph, UnitMap
 from partwise.graph.coactivity import unit_activity, with_coactivity
 from partwise.loss.budget_schedule import BudgetSchedule, BudgetState
 from partwise.loss.constants import carried, commit, mean_inputs
-from partwise.loss.masking import factors, inside_modules, run_only
+from partwise.loss.idle import idle_inputs
+from partwise.loss.masking import factors, inside_modules, run_only, wide
 from partwise.loss.penalty import MOST_EDGES, CutTreePenalty
 from partwise.loss.press import Pressure
 from partwise.loss.refresh import RefreshClock, stands_still
@@ -43,6 +44,8 @@ SLOW = 0.9
 """A trial goes on beyond its end while its excess falls to less than this share in two probes."""
 FOLLOW_EVERY = 10
 """Steps between calculations of what interfaces bring on average, while weights move."""
+IDLE = 0.2
+"""Share of the tolerance that inputs may be worth together and still be disconnected."""
 GROWTH, BACK_OFF = 1.1, 0.7
 LEARNT = 0.95
 """A network with more than this share of the untrained one's loss has nothing to take apart."""
@@ -107,6 +110,7 @@ class BudgetedPenalty:
         )
         self.plain = torch.zeros(0)
         self.free = torch.zeros(1, dtype=torch.bool)
+        self.idle = torch.zeros(self.units.n, dtype=torch.bool)
         self.means: dict[str, Tensor] = {}
         self.constants: dict[str, Tensor] = {}
         self._kept: dict[str, Tensor] = {}
@@ -164,8 +168,18 @@ class BudgetedPenalty:
         if self.modules > 1 and self._is_release:
             commit(self.model, self._kept_entries(), self.means)
             self.means, self.constants = {}, {}
+            self._drop_idle_inputs()
         elif self.modules > 1 and not self.releasing and self.state.step % FOLLOW_EVERY == 0:
             self.constants = carried(self.model, self._kept_entries(), self.means)
+
+    def _drop_idle_inputs(self) -> None:
+        """Disconnects inputs that together are worth less than a share of the tolerance."""
+        loss = self._loss_of(self._isolated)
+        most = loss + IDLE * self.tolerance(loss)
+        self.idle = idle_inputs(self.units, self._isolated, self._loss_of, most)
+        means = mean_inputs(self.model, self.units, lambda: self._loss_of(self._isolated))
+        self._kept = {}
+        commit(self.model, self._kept_entries(), means)
 
     @property
     def _is_refresh_due(self) -> bool:
@@ -261,10 +275,15 @@ class BudgetedPenalty:
         return self.schedule.allowance * max(self.state.reference, floor)
 
     def _judge(self) -> None:
-        """Undoes splits that cost too much when masked, unless they get cheaper."""
+        """Undoes splits that cost too much when masked, unless they get cheaper.
+
+        Once settled, a network that is beyond its budget is better off without any.
+        """
         state = self.state
         state.masked_loss = self._loss_of(self._isolated)
         if state.step - self.schedule.probe_every < self._settled_at <= state.step:
+            if state.masked_loss > state.reference + self.tolerance(state.reference):
+                return self._give_up()
             state.excess = state.excess_before = math.inf
         state.excess_earlier, state.excess_before = state.excess_before, state.excess
         state.excess = self._excess(state.masked_loss)
@@ -314,6 +333,7 @@ class BudgetedPenalty:
         self.partition.set_labels(torch.zeros_like(self.labels))
         self.free = torch.zeros(1, dtype=torch.bool)
         self._kept, self._crossing = {}, None
+        self.idle = torch.zeros_like(self.idle)
         self.means, self.constants = {}, {}
         if len(self.plain):
             vector_to_parameters(self.plain, self.model.parameters())
@@ -440,6 +460,10 @@ class BudgetedPenalty:
     def _kept_entries(self) -> dict[str, Tensor]:
         if not self._kept:
             kept = inside_modules(self.model, self.units, self.labels, free=self.free)
+            for block in self.units.blocks:
+                if not block.transposed:
+                    connected = wide(~self.idle[block.columns], kept[block.parameter])
+                    kept[block.parameter] = kept[block.parameter] & connected
             self._kept = factors(self.model, kept)
         return self._kept
 
@@ -468,6 +492,7 @@ class BudgetedPenalty:
             "labels": self.labels,
             "gauge": self.partition.gauge,
             "free": self.free,
+            "idle": self.idle,
             "plain": self.plain,
             **{f"means/{name}": mean for name, mean in self.means.items()},
             **{f"constants/{name}": constant for name, constant in self.constants.items()},
@@ -484,7 +509,7 @@ class BudgetedPenalty:
         self.state = BudgetState(**{name: type(old)(value) for (name, old), value in values})
         self.partition.gauge = state["gauge"]
         self.partition.set_labels(state["labels"])
-        self.free, self.plain = state["free"], state["plain"]
+        self.free, self.idle, self.plain = state["free"], state["idle"], state["plain"]
         self.means, self.constants = (
             {key.removeprefix(kind): state[key] for key in state if key.startswith(kind)}
             for kind in ("means/", "constants/")
