@@ -87,6 +87,33 @@ def test_modules_that_cannot_be_masked_are_refused_for_good():
     assert penalty().item() == 0
 
 
+def test_modules_that_cost_more_than_the_budget_in_the_end_are_given_up():
+    kept, given_up = (
+        BudgetedPenalty(
+            network(), held_out, steps=1200, find=found(HALVES), budget=budget, reference=1e-3
+        )
+        for budget in (100.0, 0.0)
+    )
+    for penalty in (kept, given_up):
+        trained(penalty, 900 + 4 * 30)
+        assert penalty.modules == 2
+        trained(penalty, 1, first=1020)
+    assert kept.modules == 2
+    assert given_up.modules == given_up.state.most == 1
+
+
+def test_idle_inputs_are_disconnected_at_the_release():
+    penalty = BudgetedPenalty(network(), held_out, steps=1200, find=found(HALVES))
+    trained(penalty, 900)
+    penalty.idle[1] = True
+    penalty._kept = {}
+    with torch.no_grad():
+        x, _ = batch(0)
+        y = x.clone()
+        y[:, 1] += 1
+        torch.testing.assert_close(penalty.run(x), penalty.run(y))
+
+
 def test_a_network_without_modules_goes_back_to_the_plain_phase():
     penalty = BudgetedPenalty(network(), held_out, steps=400, min_separation=2.0)
     optimizer = trained(penalty, 100)
