@@ -38,6 +38,7 @@ from partwise.loss.shares import ShareSchedule
 from partwise.tasks.streams import Corpus, known_streams, read_text
 from partwise.train.gpt_loop import GPTTrainer, train_gpt
 from partwise.train.gpt_recipe import GPTRecipe, recipe_from_settings
+from partwise.train.text import bpe_corpus
 
 DATA = Path(os.environ.get("PARTWISE_DATA", "/work/shared/data"))
 OFF = ShareSchedule(strength=0.0, mask_share=0.0)
@@ -139,6 +140,8 @@ def main() -> None:
     """Runs the methods for every seed and writes the rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--streams", default="letters,digits")
+    parser.add_argument("--text", type=Path, nargs="*", default=[], help="files, not streams")
+    parser.add_argument("--bpe", type=int, default=1024, help="tokens that --text is cut into")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--methods", default="cut-tree,l1")
@@ -147,7 +150,11 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], help="recipe fields, e.g. width=96")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    corpus = known_streams(tuple(args.streams.split(",")), read_text(args.english))
+    if args.text:
+        args.streams = ",".join(path.stem for path in args.text)
+        corpus, _ = bpe_corpus({path.stem: read_text(path) for path in args.text}, args.bpe)
+    else:
+        corpus = known_streams(tuple(args.streams.split(",")), read_text(args.english))
     recipe = recipe_from_settings(args.set)
     study = {"streams": args.streams, "recipe": json.loads(json.dumps(asdict(recipe)))}
     rows = rows_so_far(args.json, study)

@@ -4,7 +4,7 @@ Plain and penalised stretches of steps alternate in one process on one thread, a
 is compared, so that other work on the machine weighs on both alike. Refreshes are timed by
 themselves and dealt out over the steps between them: those of a digits-pair run to its end, where
 they become rarer as the partition comes to rest. The plain twin of `CutTreePenalty` has the same
-L1 pressure, in the same single pass; a third of the steps, in the default schedule, run masked.
+L1 pressure, in the same single pass; masked steps are left out there.
 
 `BudgetedPenalty` brings its own L1 pressure, so its plain twin has none. Its rows are of whole
 trainings: on digits-pair both networks are trained to the end, in stretches that alternate; on the

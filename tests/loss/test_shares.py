@@ -74,6 +74,12 @@ def test_a_tree_over_few_tokens_places_the_others(model):
     assert few.modules == 2
 
 
+def test_as_many_modules_as_wanted_where_the_tree_has_them(model):
+    wanted = penalty_of(model, modules=1)
+    wanted.refresh()
+    assert wanted.modules == 1
+
+
 def test_shares_do_not_see_the_size_of_a_units_input(model):
     units = transformer_map(model)
     labels = random_labels(units)

@@ -68,6 +68,7 @@ class ShareSchedule:
         inflations: powers of the co-usage capacities that trees are built for.
         min_gain: Q that a split must earn to be kept.
         min_contrast: how distinct a split must be to be kept (see `search_modules`).
+        modules: how many modules are wanted; as many as the tree shows, if 0.
         min_correlation: weakest correlation of usages that is an edge.
         quota_power: heads, neurons and channels go to modules in proportion to the loss at their
             tokens to this power.
@@ -91,6 +92,7 @@ class ShareSchedule:
     inflations: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
     min_gain: float = 0.05
     min_contrast: float = 0.7
+    modules: int = 0
     min_correlation: float = 0.12
     quota_power: float = 1.0
     mask_share: float = 0.2
@@ -451,9 +453,11 @@ def tree_labels(
     together = co_usage_graph(usage.units[own], schedule.min_correlation)
     alive = together.degrees() > 0
     if alive.any():
-        found = search_modules(
+        nest = search_modules(
             together, schedule.min_gain, schedule.inflations, min_contrast=schedule.min_contrast
-        ).labels
+        )
+        wanted = min(schedule.modules, int(nest.pieces.max()) + 1)
+        found = nest.labels_at(wanted) if wanted else nest.labels
         labels[own[alive]] = np.unique(found[alive], return_inverse=True)[1]
     return labels
 
