@@ -39,7 +39,7 @@ TRIAL_PROBES = 4
 CHANCE_FLOOR = 0.05
 """Losses below this share of the untrained network's are as good as none: 5% of them is noise."""
 UNSETTLED = 0.01
-"""Share of the untrained network's loss that interfaces may carry before the release."""
+"""Share of the untrained network's loss that is forgiven while the learning rate is still high."""
 SLOW = 0.9
 """A trial goes on beyond its end while its excess falls to less than this share in two probes."""
 FOLLOW_EVERY = 10
@@ -282,7 +282,8 @@ class BudgetedPenalty:
         state = self.state
         state.masked_loss = self._loss_of(self._isolated)
         if state.step - self.schedule.probe_every < self._settled_at <= state.step:
-            if state.masked_loss > state.reference + self.tolerance(state.reference):
+            slack = self.tolerance(state.reference) + UNSETTLED * state.chance
+            if state.masked_loss > state.reference + slack:
                 return self._give_up()
             state.excess = state.excess_before = math.inf
         state.excess_earlier, state.excess_before = state.excess_before, state.excess
