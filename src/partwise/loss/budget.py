@@ -56,14 +56,14 @@ class BudgetedPenalty:
 
     1. *Plain.* The network learns its task; its lowest held-out loss is the reference.
     2. *Press.* An L1 pressure rises for as long as the loss stays within the allowance.
-    3. *Split.* Every few steps a cut tree of weights and of co-activity (see `with_coactivity`) shows
-       the modules; those that are clear are put in force: their interface is pressed, and in half
-       of the steps the network runs without it, but for what it carries on average. A trial later,
-       splits that cannot be masked within the budget are undone for good; where none is left, the
-       weights go back to those of the plain phase.
-    4. *Release.* Weights in use are freed of the pressure, interfaces are removed, inputs that carry
-       nothing are disconnected, and the partition stands. A trial later, a network whose loss is
-       not within the budget of the reference gives its modules up.
+    3. *Split.* Every few steps a cut tree of weights and of co-activity (see `with_coactivity`)
+       shows the modules; those that are clear are put in force: their interface is pressed, and in
+       half of the steps the network runs without it, but for what it carries on average. A trial
+       later, splits that cannot be masked within the budget are undone for good; where none is
+       left, the weights go back to those of the plain phase.
+    4. *Release.* Weights in use are freed of the pressure, interfaces are removed, inputs that
+       carry nothing are disconnected, and the partition stands. A trial later, a network whose
+       loss is not within the budget of the reference gives its modules up.
 
     Modules without inputs of their own must read others; what they read is never masked.
 
