@@ -43,18 +43,23 @@ shuffles alike, any Q has p = 0.05."""
 
 @dataclass(frozen=True)
 class Significance:
-    """How the modules' Q compares with what the same search finds in shuffled networks.
+    """How the modules compare with what the same search finds in shuffled networks.
+
+    Every level of the nest, from two modules to as many as were kept, is compared with as many
+    modules in the shuffles (sparse networks reach a high Q with many; so would any). Reported is
+    the level that stands out most: with a small third module beside two large ones, the two.
 
     Attributes:
-        q: Newman's Q of the partition that the merge pass kept.
-        null_mean: mean of the Q that the same search reaches in the shuffled networks with the
-            same number of modules (sparse networks reach a high Q with many; so would any).
+        q: Newman's Q at that level.
+        null_mean: mean of the Q that the same search reaches in the shuffled networks.
         null_std: its standard deviation.
         z: (q - null_mean) / null_std.
-        p_value: (1 + number of shuffles that reach as high a score) / (1 + shuffles); the score is
-            Q, or the nats saved where the partition was found by likelihood.
+        p_value: (1 + number of shuffles that stand out as much) / (1 + shuffles), each network at
+            its own best level, measured in deviations over all networks at that level; where the
+            partition was found by likelihood, those that save as many nats.
         samples: number of shuffled networks.
         beyond: how many standard deviations the score is above that of the shuffles.
+        modules: number of modules at that level.
     """
 
     q: float
@@ -64,6 +69,7 @@ class Significance:
     p_value: float
     samples: int
     beyond: float = np.inf
+    modules: int = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -330,22 +336,51 @@ def _significance(
     samples: int,
     seed: int,
 ) -> Significance:
-    rows = []
-    for sample in range(samples):
-        shuffled = shuffled_graph(graph, np.random.default_rng((seed, sample)))
-        if found.saved is None:
-            q = _null_q(shuffled, found.modules, inflations, max_modules)
-            rows.append((q, q))
-        else:
-            rows.append(_null_saved(shuffled, found.modules))
-    null, scores = np.array(rows).T
-    score = found.q if found.saved is None else found.saved
-    p_value = (1 + int((scores >= score).sum())) / (1 + samples)
-    beyond = (score - scores.mean()) / _spread(scores)
-    z = (found.q - null.mean()) / _spread(null)
-    return Significance(
-        found.q, float(null.mean()), _spread(null), float(z), p_value, samples, float(beyond)
+    shuffles = (
+        shuffled_graph(graph, np.random.default_rng((seed, sample))) for sample in range(samples)
     )
+    if found.saved is None:
+        levels = np.arange(2, found.modules + 1)
+        own = [newman_q(graph, found.labels_at(int(k))) for k in levels]
+        null = np.array([_null_q(each, levels, inflations, max_modules) for each in shuffles])
+        best, p_value = _standing_out(np.array(own), null)
+        q, scores = own[best], null[:, best]
+        return _compared(q, scores, q, scores, p_value, int(levels[best]))
+    null, scores = np.array([_null_saved(each, found.modules) for each in shuffles]).T
+    p_value = (1 + int((scores >= found.saved).sum())) / (1 + samples)
+    return _compared(found.q, null, found.saved, scores, p_value, found.modules)
+
+
+def _standing_out(own: NDArray[np.float64], null: NDArray[np.float64]) -> tuple[int, float]:
+    """The level where a network stands out most among shuffles, and the p-value of that.
+
+    A permutation test by the largest of several statistics (Westfall and Young, 1993): all networks
+    are treated alike, so that trying several levels is paid for.
+
+    Args:
+        own: (levels,) Q of the network.
+        null: (samples, levels) of its shuffles.
+    """
+    together = np.vstack([own, null])
+    spread = np.maximum(together.std(0, ddof=1), 1e-12)
+    apart = (together - together.mean(0)) / spread
+    most = apart.max(1)
+    p_value = (1 + int((most[1:] >= most[0]).sum())) / len(together)
+    return int(apart[0].argmax()), p_value
+
+
+def _compared(
+    q: float,
+    null: NDArray[np.float64],
+    score: float,
+    scores: NDArray[np.float64],
+    p_value: float,
+    modules: int,
+) -> Significance:
+    z = (q - null.mean()) / _spread(null)
+    beyond = (score - scores.mean()) / _spread(scores)
+    mean, spread = float(null.mean()), _spread(null)
+    return Significance(q, mean, spread, float(z), p_value, len(null), float(beyond), modules)
 
 
 def _spread(values: NDArray[np.float64]) -> float:
@@ -360,15 +395,16 @@ def _null_saved(shuffled: UnitGraph, modules: int) -> tuple[float, float]:
 
 
 def _null_q(
-    shuffled: UnitGraph, modules: int, inflations: Sequence[float], max_modules: int
-) -> float:
-    """The highest Q of a shuffled network with this many modules (or fewer, if it has no more)."""
-    best, neighbours = 0.0, neighbours_of(shuffled)
+    shuffled: UnitGraph, levels: NDArray[np.int64], inflations: Sequence[float], max_modules: int
+) -> NDArray[np.float64]:
+    """(levels,) the highest Q of a shuffled network with so many modules, or all that it has."""
+    best, neighbours = np.zeros(len(levels)), neighbours_of(shuffled)
     for seen, inflation in _views(shuffled, inflations, expand=True):
         tree = cut_tree(weighty(seen.inflated(inflation)))
         pieces = split_along_tree(shuffled, tree, max_modules)
         pieces = settled(shuffled, pieces, neighbours=neighbours)
         merges = merge_order(module_masses(shuffled, pieces))
-        labels = merged(pieces, merges[: max(0, len(merges) + 1 - modules)])
-        best = max(best, newman_q(shuffled, labels))
+        for i, modules in enumerate(levels):
+            labels = merged(pieces, merges[: max(0, len(merges) + 1 - modules)])
+            best[i] = max(best[i], newman_q(shuffled, labels))
     return best
