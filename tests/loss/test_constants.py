@@ -52,6 +52,16 @@ def test_a_masked_run_leaves_the_model_as_it_was(network):
         assert parameter.grad is not None
 
 
+def test_a_commit_may_come_before_the_backward_pass(network):
+    model, kept, units = network
+    x = torch.randn(20, 4)
+    means = mean_inputs(model, units, lambda: model(x))
+    loss = model(x).square().mean()
+    commit(model, kept, means)
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
 def test_maps_are_averaged_over_positions_and_layers_without_bias_left_out():
     torch.manual_seed(0)
     model = nn.Sequential(

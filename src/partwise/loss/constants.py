@@ -51,7 +51,11 @@ def carried(model: nn.Module, kept: Kept, means: Mapping[str, Tensor]) -> dict[s
 
 @torch.no_grad()
 def commit(model: nn.Module, kept: Kept, means: Mapping[str, Tensor]) -> None:
-    """Removes all entries that are not kept; what they bring on average goes into the biases."""
+    """Removes all entries that are not kept; what they bring on average goes into the biases.
+
+    May come between a forward pass and its backward, whose gradient is then that of the weights
+    that are left.
+    """
     for name, constant in carried(model, kept, means).items():
-        model.get_parameter(name).mul_(kept[name])
-        model.get_submodule(name.rpartition(".")[0]).get_parameter("bias").add_(constant)
+        model.get_parameter(name).data.mul_(kept[name])
+        model.get_submodule(name.rpartition(".")[0]).get_parameter("bias").data.add_(constant)
