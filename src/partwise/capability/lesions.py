@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from partwise.errors import UnreadableModelError
 from partwise.graph import UnitMap, WeightBlock
+from partwise.graph.activity import per_channel, removing
 from partwise.loss.masking import inside_modules, run_only
 
 CHANNEL_DIM = 1
@@ -58,8 +59,7 @@ class Lesions:
         values = torch.zeros(len(x), self.units.n)
 
         def record(block: WeightBlock, value: Tensor) -> Tensor:
-            flat = value.flatten(2).mean(2) if value.dim() > 2 else value
-            values[:, block.columns[0]] = flat
+            values[:, block.columns[0]] = per_channel(value)
             return value
 
         with self._hooks(record):
@@ -87,11 +87,8 @@ class Lesions:
                 return (replace(block, inputs[0]), *inputs[1:])
 
             handles.append(layer.register_forward_pre_hook(hook))
-        try:
+        with removing(handles):
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ same sequences. Both are measured with hooks on the layers that apply the weight
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from partwise.errors import GraphError
 from partwise.graph.unit_graph import UnitGraph, UnitGroup
@@ -27,6 +28,21 @@ CAPACITIES: tuple[Capacity, ...] = get_args(Capacity)
 MIN_CORRELATION = 0.12
 TOKENS_AT_ONCE = 32_768
 """Tokens that usage is measured over in one forward pass: their logits must fit in memory."""
+
+
+@contextlib.contextmanager
+def removing(hooks: Iterable[RemovableHandle]) -> Iterator[None]:
+    """Removes hooks when what is inside has ended, however it ends."""
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def per_channel(x: Tensor) -> Tensor:
+    """(b, c) mean over the positions of (b, c, ...)."""
+    return x.flatten(2).mean(2) if x.dim() > 2 else x
 
 
 @contextlib.contextmanager
@@ -46,11 +62,8 @@ def reading_inputs(
             see(position, block, inputs[0].detach())
 
         handles.append(model.get_submodule(block.module).register_forward_pre_hook(hook))
-    try:
+    with removing(handles):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextlib.contextmanager
@@ -75,11 +88,8 @@ def silenced(model: nn.Module, units: UnitMap, silent: Tensor) -> Iterator[None]
                 return (inputs[0] * heard.to(inputs[0]), *inputs[1:])
 
             handles.append(model.get_submodule(block.module).register_forward_pre_hook(hook))
-    try:
+    with removing(handles):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class InputScales:
@@ -198,15 +208,11 @@ def _add_sensitivities(
 
     layers = [model.get_submodule(block.module) for block in units.blocks]
     handles = [layer.register_forward_hook(partial(hook, i)) for i, layer in enumerate(layers)]
-    try:
-        with torch.enable_grad(), reading_inputs(model, units, see):
-            logits = logits_of(model(sequences))
-            targets = sequences[:, 1:].flatten()
-            loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), targets, reduction="sum")
-            grads = torch.autograd.grad(loss, outputs)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with removing(handles), torch.enable_grad(), reading_inputs(model, units, see):
+        logits = logits_of(model(sequences))
+        targets = sequences[:, 1:].flatten()
+        loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), targets, reduction="sum")
+        grads = torch.autograd.grad(loss, outputs)
     for total, x, grad in zip(sums, inputs, grads, strict=True):
         size = grad.flatten(0, -2).float().abs().cpu()  # (tokens, receivers)
         if x.dtype.is_floating_point:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from partwise.graph.activity import reading_inputs
+from partwise.graph.activity import per_channel, reading_inputs, removing
 from partwise.graph.unit_graph import UnitGraph
 from partwise.graph.unit_map import UnitMap, WeightBlock
 
@@ -35,7 +35,7 @@ def unit_activity(
     written: dict[int, list[Tensor]] = {}
 
     def see(position: int, block: WeightBlock, x: Tensor) -> None:
-        seen.setdefault(position, []).append(_per_channel(x))
+        seen.setdefault(position, []).append(per_channel(x.detach()))
 
     outputs = units.groups[-1]
     handles = []
@@ -45,20 +45,13 @@ def unit_activity(
             def write(
                 module: nn.Module, inputs: object, output: Tensor, position: int = position
             ) -> None:
-                written.setdefault(position, []).append(_per_channel(output))
+                written.setdefault(position, []).append(per_channel(output.detach()))
 
             handles.append(model.get_submodule(block.module).register_forward_hook(write))
-    with reading_inputs(model, units, see):
+    with removing(handles), reading_inputs(model, units, see):
         run()
-    for handle in handles:
-        handle.remove()
     activity = _gathered(units, seen, lambda block: block.senders)
     return activity + _gathered(units, written, lambda block: block.receivers)
-
-
-def _per_channel(x: Tensor) -> Tensor:
-    """(b, c) mean over the positions of (b, c, ...)."""
-    return x.detach().flatten(2).mean(2) if x.dim() > 2 else x.detach()
 
 
 def _gathered(

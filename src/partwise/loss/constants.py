@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from partwise.graph import UnitMap, WeightBlock
-from partwise.graph.activity import reading_inputs
+from partwise.graph.activity import per_channel, reading_inputs
 
 Kept = Mapping[str, Tensor]
 """Parameter name -> which entries stay, as `inside_modules` or `factors` has them."""
@@ -29,7 +29,7 @@ def mean_inputs(model: nn.Module, units: UnitMap, run: Callable[[], object]) -> 
     def see(position: int, block: WeightBlock, x: Tensor) -> None:
         biased = getattr(model.get_submodule(block.module), "bias", None) is not None
         if biased and not block.transposed and block.senders.dim() == 1:
-            means[block.parameter] = x.flatten(2).mean(2).mean(0) if x.dim() > 2 else x.mean(0)
+            means[block.parameter] = per_channel(x).mean(0)
 
     with reading_inputs(model, units, see):
         run()

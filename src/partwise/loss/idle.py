@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from partwise.graph import UnitMap
+from partwise.graph.activity import per_channel
 
 Run = Callable[..., Tensor]
 
@@ -37,8 +38,8 @@ def idle_inputs(units: UnitMap, run: Run, loss_of: Callable[[Run], float], most:
 
     def loss_without(held: Tensor) -> float:
         def held_run(x: Tensor) -> Tensor:
-            mean = x.flatten(2).mean((0, 2)) if x.dim() > 2 else x.mean(0)
             shape = [1, -1, *[1] * (x.dim() - 2)]
+            mean = per_channel(x).mean(0)
             return run(torch.where(held.reshape(shape), mean.reshape(shape), x))
 
         return loss_of(held_run)

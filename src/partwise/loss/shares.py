@@ -264,13 +264,8 @@ class SharePenalty:
         if first and in_time and since % self.schedule.refresh_every == 0:
             self.refresh()
         ids = inputs[0] if inputs else named.get("input_ids")
-        with self._watching(first), self._silencing(ids):
-            if not self._masks_this_step():
-                output = self.wrapped(*inputs, **named)
-            else:
-                with self._masking():
-                    output = self.wrapped(*inputs, **named)
-        return output
+        with self._watching(first), self._silencing(ids), self._masking():
+            return self.wrapped(*inputs, **named)
 
     def refresh(self) -> None:
         """Finds the partition anew from usage over the probe sequences."""
@@ -300,7 +295,9 @@ class SharePenalty:
         self._kept = {} if sharded else inside_modules(self.model, self.units, labels)
 
     def _masking(self) -> contextlib.AbstractContextManager[None]:
-        """Has the layers run without their interface weights."""
+        """Has the layers run without their interface weights, in the steps that are masked."""
+        if not self._masks_this_step():
+            return contextlib.nullcontext()
         if is_sharded(self.model):
             keep = partial(is_inside, self.labels)
             return layers_keeping(self.model, self.units, keep, again=True)
