@@ -81,7 +81,7 @@ def test_without_a_reference_the_plain_phase_gives_it(corpus):
     assert trained(corpus, None).lowest == pytest.approx(min(losses))
 
 
-def test_a_twins_run_is_the_reference_and_a_resumed_run_knows_it(tmp_path, texts, monkeypatch):
+def test_a_twins_run_is_the_reference_and_a_resumed_run_knows_it(tmp_path, texts, interrupted_at):
     twin, out = tmp_path / "twin", tmp_path / "run"
     train_from_scratch(twin, texts, PLAIN, checkpoint_every=4)
     recipe = replace(TINY, reference=str(twin), budget=1e-6)
@@ -93,17 +93,8 @@ def test_a_twins_run_is_the_reference_and_a_resumed_run_knows_it(tmp_path, texts
     assert reference.at(3) == float("inf")
     assert reference.at(99) == losses[-1]
     assert gpt_metrics(out)[-1]["pressure"] < 1
-    advance = GPTTrainer.advance
-
-    def stop(trainer):
-        if trainer.step == 10:
-            raise KeyboardInterrupt
-        return advance(trainer)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(GPTTrainer, "advance", stop)
-        with pytest.raises(KeyboardInterrupt):
-            train_from_scratch(tmp_path / "cut", texts, recipe, checkpoint_every=4)
+    with interrupted_at(10):
+        train_from_scratch(tmp_path / "cut", texts, recipe, checkpoint_every=4)
     resume(tmp_path / "cut")
     whole, cut = (load_file(tmp_path / run / "state.safetensors") for run in ("run", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)

@@ -75,23 +75,10 @@ def checkpoint(tmp_path):
     return path
 
 
-def interrupt_at(monkeypatch, step):
-    advance = GPTTrainer.advance
-
-    def stop(trainer):
-        if trainer.step == step:
-            raise KeyboardInterrupt
-        return advance(trainer)
-
-    monkeypatch.setattr(GPTTrainer, "advance", stop)
-
-
-def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, texts, monkeypatch):
+def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, texts, interrupted_at):
     train_from_scratch(tmp_path / "whole", texts, TINY, checkpoint_every=4)
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, 10)
-        with pytest.raises(KeyboardInterrupt):
-            train_from_scratch(tmp_path / "cut", texts, TINY, checkpoint_every=4)
+    with interrupted_at(10):
+        train_from_scratch(tmp_path / "cut", texts, TINY, checkpoint_every=4)
     resume(tmp_path / "cut")
     whole, cut = (load_file(tmp_path / run / "state.safetensors") for run in ("whole", "cut"))
     assert whole.keys() == cut.keys()

@@ -9,7 +9,6 @@ import pytest
 
 from partwise.errors import MissingExtraError, RecipeError, TrainingError
 from partwise.loss.shares import ShareSchedule
-from partwise.train.gpt_loop import GPTTrainer
 from partwise.train.gpt_recipe import GPTRecipe, recipe_from_settings
 from partwise.train.gpt_run import resume, train_from_scratch
 from partwise.train.tracking import tracking
@@ -53,23 +52,14 @@ def jsonl(out):
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_tensorboard_has_what_the_jsonl_has(tmp_path, text, monkeypatch):
+def test_tensorboard_has_what_the_jsonl_has(tmp_path, text, interrupted_at):
     pytest.importorskip("tensorboard")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what tensorboard imports
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     out, recipe = tmp_path / "run", replace(TINY, track="tensorboard")
-    advance = GPTTrainer.advance
-
-    def stop(trainer):
-        if trainer.step == 5:
-            raise KeyboardInterrupt
-        return advance(trainer)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(GPTTrainer, "advance", stop)
-        with pytest.raises(KeyboardInterrupt):
-            train_from_scratch(out, [text], recipe, checkpoint_every=2)
+    with interrupted_at(5):
+        train_from_scratch(out, [text], recipe, checkpoint_every=2)
     resume(out)
     events = EventAccumulator(str(out / "tensorboard"))
     events.Reload()
