@@ -1,7 +1,7 @@
 """What the share penalty adds to a training step of GPT-2 small, measured side by side.
 
-One step of plain training (forward, backward, clipping, AdamW) beside the parts that the penalty
-adds: its loss and gradient, the masking of weights, and a refresh shared out over 100 steps.
+A plain step (forward, backward, clipping, AdamW), the same with masked weights and with silenced
+modules, the penalty's loss and gradient, and a refresh shared out over 100 steps.
 
     python -m benchmarks.gpt_overhead --json benchmarks/results/gpt_overhead.json
 """
@@ -9,8 +9,10 @@ adds: its loss and gradient, the masking of weights, and a refresh shared out ov
 from __future__ import annotations
 
 import argparse
+import resource
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,9 +21,12 @@ import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from benchmarks.gpt_modularity import machine
 from partwise.capability.language import token_loss
-from partwise.files import write_json
+from partwise.files import read_json, write_json
+from partwise.graph.activity import silenced
 from partwise.graph.transformer import transformer_map
+from partwise.loss.masking import is_inside, layers_keeping
 from partwise.loss.masses import newman_q_of_masses
 from partwise.loss.shares import SharePenalty, ShareSchedule, share_masses
 
@@ -41,11 +46,16 @@ def seconds_of(works: dict[str, Callable[[], object]], repeats: int) -> dict[str
     return taken
 
 
-def works_of(
-    model: nn.Module, penalty: SharePenalty, ids: torch.Tensor
-) -> dict[str, Callable[[], object]]:
-    """The plain step and what the penalty adds to it."""
+def peak_gib() -> float:
+    """The most memory this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def works_of(penalty: SharePenalty, ids: torch.Tensor) -> dict[str, Callable[[], object]]:
+    """A plain step, one that is masked, one that is silenced, and the penalty's own work."""
+    model = penalty.model
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
+    keep = partial(is_inside, penalty.labels)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
@@ -53,54 +63,68 @@ def works_of(
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
+    def masked() -> None:
+        with layers_keeping(model, penalty.units, keep):
+            step()
+
+    def idle() -> None:
+        with silenced(model, penalty.units, penalty.unused(ids)):
+            step()
+
     def pressure() -> None:  # gradients are there already, as after the backward pass of a step
         masses = share_masses(model, penalty.units, penalty.labels, penalty.scales)
         (1 - newman_q_of_masses(masses)).backward()
 
-    def masking() -> None:
-        masked = list(penalty.masked().values())
-        torch.autograd.backward(masked, [torch.ones_like(each) for each in masked])
+    return {"step": step, "masked": masked, "silenced": idle, "penalty": pressure}
 
-    return {"step": step, "penalty": pressure, "masking": masking}
+
+def refreshed(penalty: SharePenalty, ids: torch.Tensor) -> dict[str, float]:
+    """What finding the partition took, with input scales as a run would have them."""
+    with penalty.scales.watching(), torch.no_grad():
+        penalty.model(ids[:1])
+    start, wall = time.process_time(), time.perf_counter()
+    penalty.refresh()
+    return {
+        "refresh_s": time.process_time() - start,
+        "refresh_wall_s": time.perf_counter() - wall,
+        "refresh_modules": penalty.modules,
+        "refresh_peak_gib": peak_gib(),
+    }
 
 
 def measured(
-    layers: int, tokens: int, modules: int, probes: int, press_every: int, repeats: int
+    config: GPT2Config, tokens: int, modules: int, schedule: ShareSchedule, repeats: int
 ) -> dict[str, Any]:
     """Medians and what they add up to, as shares of a plain step.
 
-    The overhead is the penalty's in the steps that have one, the masking in the steps that are
-    masked, and a hundredth of a refresh.
+    The overhead is the penalty's in the steps that have one, what masks and silence add in the
+    steps that have them, and a hundredth of a refresh.
     """
     torch.manual_seed(0)
-    model = GPT2LMHeadModel(GPT2Config(n_layer=layers))
+    model = GPT2LMHeadModel(config)
     units = transformer_map(model)
-    texts = torch.randint(0, 50257, (probes * 32 // 512, 512))
+    texts = torch.randint(0, config.vocab_size, (schedule.probes * schedule.piece // 512, 512))
     texts[: len(texts) // 2] %= 25_000  # two sources, so that a refresh has modules to find
     texts[len(texts) // 2 :] %= 1_000
-    schedule = ShareSchedule(probes=probes, press_every=press_every)
     penalty = SharePenalty(model, units, lambda step: texts, schedule)
-    with penalty.scales.watching(), torch.no_grad():
-        model(texts[:1])
-    start = time.process_time()
-    penalty.refresh()
-    refresh_s = time.process_time() - start
-    found = penalty.modules
+    row: dict[str, Any] = refreshed(penalty, texts)
     penalty.set_labels(torch.randint(0, modules, (units.n,)))
-    ids = torch.randint(0, 50257, (tokens // 512, 512))
-    taken = seconds_of(works_of(model, penalty, ids), repeats)
-    row: dict[str, Any] = {f"{name}_s": median(each) for name, each in taken.items()}
-    row |= {"refresh_s": refresh_s, "refresh_modules": found, "raw_s": taken}
-    row["parameters"] = sum(p.numel() for p in model.parameters())
+    ids = torch.randint(0, config.vocab_size, (tokens // 512, 512))
+    taken = seconds_of(works_of(penalty, ids), repeats)
+    row |= {f"{name}_s": median(each) for name, each in taken.items()}
+    for name in ("masked", "silenced"):
+        extra = [a - b for a, b in zip(taken[name], taken["step"], strict=True)]
+        row[f"{name}_frac"] = median(extra) / row["step_s"]
     row["penalty_frac"] = row["penalty_s"] / row["step_s"]
-    row["masking_frac"] = row["masking_s"] / row["step_s"]
-    row["refresh_frac"] = refresh_s / 100 / row["step_s"]
+    row["refresh_frac"] = row["refresh_s"] / 100 / row["step_s"]
     row["overhead_frac"] = (
         row["penalty_frac"] / schedule.press_every
-        + row["masking_frac"] * schedule.mask_share
+        + row["masked_frac"] * schedule.mask_share
+        + row["silenced_frac"] * schedule.silence_share
         + row["refresh_frac"]
     )
-    return row
+    row["parameters"] = sum(p.numel() for p in model.parameters())
+    return row | {"peak_gib": peak_gib(), "raw_s": taken}
 
 
 def main() -> None:
@@ -109,6 +133,8 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=2048)
     parser.add_argument("--modules", type=int, default=4)
     parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--width", type=int, default=768)
+    parser.add_argument("--heads", type=int, default=12)
     parser.add_argument("--probes", type=int, default=256, help="pieces of 32 tokens a refresh")
     parser.add_argument("--press-every", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
@@ -116,12 +142,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    settings = (args.layers, args.tokens, args.modules, args.probes, args.press_every)
-    row = measured(*settings, args.repeats)
-    row |= {"tokens": args.tokens, "threads": args.threads, "probes": args.probes}
-    row["press_every"] = args.press_every
+    config = GPT2Config(n_layer=args.layers, n_embd=args.width, n_head=args.heads)
+    schedule = ShareSchedule(probes=args.probes, press_every=args.press_every)
+    row = measured(config, args.tokens, args.modules, schedule, args.repeats)
+    row |= {name: value for name, value in vars(args).items() if name != "json"}
     print({name: value for name, value in row.items() if name != "raw_s"})
-    write_json(args.json, row)
+    rows = read_json(args.json)["rows"] if args.json.exists() else []
+    write_json(args.json, {"machine": machine(), "rows": [*rows, row]})
 
 
 if __name__ == "__main__":

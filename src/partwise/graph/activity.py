@@ -27,7 +27,10 @@ Capacity = Literal["weight", "share", "attribution", "co-usage"]
 CAPACITIES: tuple[Capacity, ...] = get_args(Capacity)
 MIN_CORRELATION = 0.12
 TOKENS_AT_ONCE = 32_768
-"""Tokens that usage is measured over in one forward pass: their logits must fit in memory."""
+"""Tokens that usage is measured over in one forward pass, at most."""
+LOGITS_AT_ONCE = 2**26
+"""Logits in one forward pass, unless one sequence has more."""
+NO_TARGET = -100
 
 
 @contextlib.contextmanager
@@ -182,8 +185,7 @@ def attribution_graph(model: nn.Module, units: UnitMap, sequences: Tensor) -> Un
         sequences: (s, t) token ids, on the model's device.
     """
     sums = [torch.zeros(len(b.receivers), len(b.senders)) for b in units.blocks]
-    length = sequences.shape[1]
-    for part in sequences.split(max(1, TOKENS_AT_ONCE // length)):
+    for part in _parts(units, sequences):
         _add_sensitivities(model, units, part, sums)
     scaled = []
     for block, total in zip(units.blocks, sums, strict=True):
@@ -290,12 +292,18 @@ def unit_usage(
     """
     length = sequences.shape[1]
     span = piece if piece is not None and length % piece == 0 else length
-    parts = sequences.split(max(1, TOKENS_AT_ONCE // length))
-    measured = [_usage_of(model, units, part, span) for part in parts]
+    measured = [_usage_of(model, units, part, span) for part in _parts(units, sequences)]
     return Usage(
         np.concatenate([each.units for each in measured], 1),
         np.sum([each.nats for each in measured], 0),
     )
+
+
+def _parts(units: UnitMap, sequences: Tensor) -> Sequence[Tensor]:
+    """(s, t) sequences in parts that one forward pass can take."""
+    vocabulary = sum(len(g) for g in units.groups if g.kind == "token")
+    tokens = min(TOKENS_AT_ONCE, LOGITS_AT_ONCE // max(1, vocabulary))
+    return sequences.split(max(1, tokens // sequences.shape[1]))
 
 
 def _usage_of(model: nn.Module, units: UnitMap, sequences: Tensor, span: int) -> Usage:
@@ -317,10 +325,12 @@ def _usage_of(model: nn.Module, units: UnitMap, sequences: Tensor, span: int) ->
 
     with reading_inputs(model, units, see):
         logits = logits_of(model(sequences))
-    targets = sequences[:, 1:].flatten()
-    loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), targets, reduction="none")
+    targets = F.pad(sequences[:, 1:], (0, 1), value=NO_TARGET).flatten()
+    loss = F.cross_entropy(
+        logits.flatten(0, 1), targets, ignore_index=NO_TARGET, reduction="none"
+    )  # of all positions: leaving the last one out of the logits would copy them
     nats = torch.zeros(logits.shape[-1], dtype=torch.float64)
-    nats.index_add_(0, targets.cpu(), loss.double().cpu())
+    nats.index_add_(0, targets.clamp_min(0).cpu(), loss.double().cpu())
     return Usage(usage.numpy(), nats.numpy())
 
 
