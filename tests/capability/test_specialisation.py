@@ -59,6 +59,19 @@ def test_false_modules_are_not_selective():
     assert specialisation(model, unit_map(model), mixed, task, draws=99).p_value > 0.05
 
 
+def test_random_lesions_of_idle_units_do_not_count_as_selective():
+    model = nn.Sequential(nn.Linear(4, 40), nn.ReLU(), nn.Linear(40, 2))
+    small, task = two_halves()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model[0].weight[:8], model[2].weight[:, :8] = small[0].weight, small[2].weight
+    labels = np.r_[LABELS[:12], np.zeros(32, int), 0, 1]
+    found = specialisation(model, unit_map(model), labels, task, draws=99)
+    assert found.p_value <= 0.05
+    assert found.random_mean < 0.9
+
+
 def test_interfaces_that_carry_nothing_cost_nothing():
     model, task = two_halves()
     units, labels = unit_map(model), torch.as_tensor(LABELS)

@@ -15,13 +15,17 @@ from partwise.graph import UnitMap
 from partwise.tasks import Split, Task
 
 
+LIVE = 1e-3
+"""A unit whose lesion moves no output by more than this share of its spread is not live."""
+
+
 @dataclass(frozen=True)
 class Specialisation:
     """How selectively a network's heads suffer from the loss of its modules.
 
     Attributes:
         selectivity: mean over heads of how much one module's loss harms most (see `selectivity`).
-        random_mean: the same for random lesions of the same size in the same layers.
+        random_mean: the same for random lesions of as many live units in the same layers.
         p_value: (1 + random draws that are as selective) / (1 + draws).
         damage: (modules, heads) loss added by each module's lesion, in nats.
         double: mean damage of lesioning two modules at once, less that of each alone; 0 if
@@ -66,23 +70,26 @@ def specialisation(
     split: Split = "final",
     seed: int = 0,
 ) -> Specialisation:
-    """Lesions every module's hidden units, and as many random ones of the same layers.
+    """Lesions every module's hidden units, and random ones: as many live units of the same layers.
 
-    Inputs and outputs are spared: losing a head's outputs would be selective without proof.
+    Inputs and outputs are spared: losing a head's outputs would be selective without proof. Units
+    that do nothing are left out of the draw, or a random lesion that hits nothing but such units
+    would count as a selective one.
 
     Args:
         model: the network.
         units: its unit map.
         labels: (n,) module of each unit.
         task: whose heads are scored.
-        draws: random partitions with the same sizes in every layer.
+        draws: random partitions with as many live units in every layer.
         size: samples.
         split: where they come from.
         seed: seed of the draws.
     """
     x, y = task.batch(split, size, HELD_OUT_SEED)
     lesions = Lesions(model, units, x)
-    intact = task.losses(model(x), y).mean(0)
+    whole = model(x)
+    intact = task.losses(whole, y).mean(0)
     hidden = np.zeros(units.n, bool)
     hidden[len(units.groups[0]) : units.groups[-1].start] = True
 
@@ -92,10 +99,11 @@ def specialisation(
 
     modules = range(int(labels.max()) + 1)
     damage = np.array([harm(labels == m) for m in modules])
+    live = _live(lesions, x, whole, hidden)
     rng = np.random.default_rng(seed)
     null = []
     for _ in range(draws):
-        dealt = _dealt(labels, units, rng)
+        dealt = _dealt(labels, units, live, rng)
         null.append(selectivity(np.array([harm(dealt == m) for m in modules])))
     found = selectivity(damage)
     double = [
@@ -114,13 +122,30 @@ def specialisation(
     )
 
 
+def _live(
+    lesions: Lesions, x: Tensor, whole: Tensor, hidden: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """(n,) bool, the hidden units whose own lesion moves an output."""
+    least, live = LIVE * whole.std(0), np.zeros(len(hidden), bool)
+    for unit in np.flatnonzero(hidden):
+        alone = torch.zeros(len(hidden), dtype=torch.bool)
+        alone[unit] = True
+        moved = (lesions.outputs(x, alone) - whole).abs().amax(0)
+        live[unit] = bool((moved > least).any())
+    return live
+
+
 def _dealt(
-    labels: NDArray[np.int64], units: UnitMap, rng: np.random.Generator
+    labels: NDArray[np.int64],
+    units: UnitMap,
+    live: NDArray[np.bool_],
+    rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """The labels, shuffled within every layer."""
+    """The labels, those of live units shuffled within every layer."""
     dealt = labels.copy()
     for group in units.groups:
-        rng.shuffle(dealt[group.start : group.stop])
+        own = group.start + np.flatnonzero(live[group.start : group.stop])
+        dealt[own] = rng.permutation(dealt[own])
     return dealt
 
 
