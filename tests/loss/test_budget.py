@@ -104,7 +104,7 @@ def test_idle_inputs_are_disconnected_at_the_release():
     penalty = BudgetedPenalty(network(), held_out, steps=1200, find=found(HALVES))
     trained(penalty, 900)
     penalty.idle[1] = True
-    penalty._kept = {}
+    penalty._masked = None
     with torch.no_grad():
         x, _ = batch(0)
         y = x.clone()

@@ -4,7 +4,7 @@ from torch import nn
 
 from partwise.graph import unit_map
 from partwise.loss.constants import carried, commit, mean_inputs
-from partwise.loss.masking import factors, inside_modules, run_only
+from partwise.loss.masking import MaskedRun, factors, inside_modules
 
 
 @pytest.fixture
@@ -34,9 +34,9 @@ def test_an_interface_that_carries_a_constant_can_be_cut_for_nothing(network):
     with torch.no_grad():
         whole = model(x)
         means = mean_inputs(model, units, lambda: model(x))
-        masked = run_only(model, kept, x, constants=carried(model, kept, means))
+        masked = MaskedRun(model, kept, carried(model, kept, means))(x)
         torch.testing.assert_close(masked, whole)
-        assert not torch.allclose(run_only(model, kept, x), whole)
+        assert not torch.allclose(MaskedRun(model, kept)(x), whole)
         commit(model, kept, means)
         torch.testing.assert_close(model(x), whole)
     assert all((model.get_parameter(name)[keep == 0] == 0).all() for name, keep in kept.items())
@@ -46,7 +46,7 @@ def test_a_masked_run_leaves_the_model_as_it_was(network):
     model, kept, _ = network
     before = {name: p.clone() for name, p in model.named_parameters()}
     constants = carried(model, kept, {"0.weight": torch.ones(4)})
-    run_only(model, kept, torch.randn(3, 4), constants=constants).sum().backward()
+    MaskedRun(model, kept, constants)(torch.randn(3, 4)).sum().backward()
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, before[name])
         assert parameter.grad is not None

@@ -6,7 +6,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from partwise.graph.transformer import transformer_map
-from partwise.loss.masking import inside_modules, is_inside, layers_keeping, run_only
+from partwise.loss.masking import MaskedRun, inside_modules, is_inside, layers_keeping
 from partwise.train.gpt import GPT, GPTConfig
 
 
@@ -38,7 +38,7 @@ def test_hooks_mask_as_functional_calls_do(make, again):
     def logits_of(out):
         return out if isinstance(out, torch.Tensor) else out.logits
 
-    expected = logits_of(run_only(model, inside_modules(model, units, labels), ids))
+    expected = logits_of(MaskedRun(model, inside_modules(model, units, labels))(ids))
     with layers_keeping(model, units, partial(is_inside, labels), again):
         found = logits_of(model(ids))
     assert torch.equal(found, expected)

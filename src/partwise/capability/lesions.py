@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from partwise.errors import UnreadableModelError
 from partwise.graph import UnitMap, WeightBlock
 from partwise.graph.activity import per_channel, removing
-from partwise.loss.masking import inside_modules, run_only
+from partwise.loss.masking import MaskedRun, inside_modules
 
 CHANNEL_DIM = 1
 
@@ -104,7 +104,7 @@ def without_interfaces(
         x: (b, ...) samples.
         pair: remove only what joins these two modules.
     """
-    return run_only(model, inside_modules(model, units, labels, pair), x)
+    return MaskedRun(model, inside_modules(model, units, labels, pair))(x)
 
 
 def _layer(model: nn.Module, block: WeightBlock) -> nn.Module:

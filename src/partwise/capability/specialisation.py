@@ -14,7 +14,6 @@ from partwise.capability.lesions import Lesions, without_interfaces
 from partwise.graph import UnitMap
 from partwise.tasks import Split, Task
 
-
 LIVE = 1e-3
 """A unit whose lesion moves no output by more than this share of its spread is not live."""
 
@@ -65,7 +64,7 @@ def specialisation(
     units: UnitMap,
     labels: NDArray[np.int64],
     task: Task,
-    draws: int = 199,
+    draws: int = 999,
     size: int = 500,
     split: Split = "final",
     seed: int = 0,

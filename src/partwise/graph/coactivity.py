@@ -119,7 +119,8 @@ def _correlations(
     n, samples = z.shape
     if n * (n - 1) // 2 <= most:
         u, v = np.triu_indices(n, 1)
-        return u, v, (z @ z.T)[u, v] / samples
+        own = torch.from_numpy(z)  # whose threads are set by torch, as all others here
+        return u, v, (own @ own.T).numpy()[u, v] / samples
     ends = np.sort(rng.integers(0, n, (most, 2)), 1)
     u, v = np.unique(ends[ends[:, 0] < ends[:, 1]], axis=0).T
     parts = (slice(start, start + AT_ONCE) for start in range(0, len(u), AT_ONCE))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from functools import partial
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from partwise.graph.coactivity import unit_activity, with_coactivity
 from partwise.loss.budget_schedule import BudgetSchedule, BudgetState
 from partwise.loss.constants import carried, commit, mean_inputs
 from partwise.loss.idle import idle_inputs
-from partwise.loss.masking import factors, inside_modules, run_only, wide
+from partwise.loss.masking import MaskedRun, factors, inside_modules, wide
 from partwise.loss.penalty import MOST_EDGES, CutTreePenalty
 from partwise.loss.press import Pressure
 from partwise.loss.refresh import RefreshClock, stands_still
@@ -115,7 +114,7 @@ class BudgetedPenalty:
         self.idle = torch.zeros(self.units.n, dtype=torch.bool)
         self.means: dict[str, Tensor] = {}
         self.constants: dict[str, Tensor] = {}
-        self._kept: dict[str, Tensor] = {}
+        self._masked: MaskedRun | None = None
         self._crossing: NDArray[np.float64] | None = None
 
     @property
@@ -168,20 +167,21 @@ class BudgetedPenalty:
     def _settle_constants(self) -> None:
         """Follows what interfaces bring on average; at the release, biases take it over."""
         if self.modules > 1 and self._is_release:
-            commit(self.model, self._kept_entries(), self.means)
+            commit(self.model, self._isolated.kept, self.means)
             self.means, self.constants = {}, {}
             self._drop_idle_inputs()
         elif self.modules > 1 and not self.releasing and self.state.step % FOLLOW_EVERY == 0:
-            self.constants = carried(self.model, self._kept_entries(), self.means)
+            self.constants = carried(self.model, self._isolated.kept, self.means)
 
     def _drop_idle_inputs(self) -> None:
         """Disconnects inputs that together are worth less than a share of the tolerance."""
         loss = self._loss_of(self._isolated)
         most = loss + IDLE * self.tolerance(loss)
-        self.idle = idle_inputs(self.units, self._isolated, self._loss_of, most)
+        used = torch.from_numpy(self._graph().degrees())
+        self.idle = idle_inputs(self.units, used, self._isolated, self._loss_of, most)
         means = mean_inputs(self.model, self.units, lambda: self._loss_of(self._isolated))
-        self._kept = {}
-        commit(self.model, self._kept_entries(), means)
+        self._masked = None
+        commit(self.model, self._isolated.kept, means)
 
     @property
     def _is_refresh_due(self) -> bool:
@@ -335,7 +335,7 @@ class BudgetedPenalty:
         self.state.most = 1
         self.partition.set_labels(torch.zeros_like(self.labels))
         self.free = torch.zeros(1, dtype=torch.bool)
-        self._kept, self._crossing = {}, None
+        self._masked, self._crossing = None, None
         self.idle = torch.zeros_like(self.idle)
         self.means, self.constants = {}, {}
         if len(self.plain):
@@ -346,7 +346,7 @@ class BudgetedPenalty:
         free = torch.as_tensor(readers(self.units, graph, labels))
         kept = inside_modules(self.model, self.units, torch.as_tensor(labels), free=free)
         constants = carried(self.model, kept, self.means)
-        return self._loss_of(partial(run_only, self.model, kept, constants=constants))
+        return self._loss_of(MaskedRun(self.model, kept, constants))
 
     def _graph(self) -> UnitGraph:
         partition = self.partition
@@ -446,32 +446,35 @@ class BudgetedPenalty:
         """How many modules are clear, judged by the first splits, which no reward had widened."""
         state, schedule = self.state, self.schedule
         apart = separations(mass, merges)[::-1]
-        contrast = 0.0 if state.clear else schedule.min_contrast
-        bar = schedule.min_contrast * state.clear if state.clear else schedule.min_separation
-        kept = splits_kept(mass, merges, schedule.min_gain, contrast)
-        clear = min(kept, int(np.cumprod(apart >= bar).sum()))
-        if clear and not state.clear:
-            state.clear = float(apart[:clear].max())
-        return 1 + clear
+        if state.clear:
+            kept = splits_kept(mass, merges, schedule.min_gain, 0.0)
+            enough = apart >= schedule.min_contrast * state.clear
+            return 1 + min(kept, int(np.cumprod(enough).sum()))
+        kept = splits_kept(mass, merges, schedule.min_gain, schedule.min_contrast)
+        clearest = float(apart[:kept].max(initial=0.0))
+        if clearest < schedule.min_separation:
+            return 1
+        state.clear = clearest
+        return 1 + kept
 
     def _put_in_force(self, graph: UnitGraph, labels: NDArray[np.int64]) -> None:
         self.free = torch.as_tensor(readers(self.units, graph, labels))
         self.partition.set_labels(torch.as_tensor(labels))
-        self._kept, self._crossing = {}, None
-        self.constants = carried(self.model, self._kept_entries(), self.means)
+        self._masked, self._crossing = None, None
+        self.constants = carried(self.model, self._isolated.kept, self.means)
 
-    def _kept_entries(self) -> dict[str, Tensor]:
-        if not self._kept:
+    @property
+    def _isolated(self) -> MaskedRun:
+        """The network without the interfaces of its modules."""
+        if self._masked is None:
             kept = inside_modules(self.model, self.units, self.labels, free=self.free)
             for block in self.units.blocks:
                 if not block.transposed:
                     connected = wide(~self.idle[block.columns], kept[block.parameter])
                     kept[block.parameter] = kept[block.parameter] & connected
-            self._kept = factors(self.model, kept)
-        return self._kept
-
-    def _isolated(self, *inputs: Tensor) -> Tensor:
-        return run_only(self.model, self._kept_entries(), *inputs, constants=self.constants)
+            self._masked = MaskedRun(self.model, factors(self.model, kept))
+        self._masked.constants = self.constants
+        return self._masked
 
     def _masks_this_step(self) -> bool:
         if self.modules == 1:
@@ -517,4 +520,4 @@ class BudgetedPenalty:
             {key.removeprefix(kind): state[key] for key in state if key.startswith(kind)}
             for kind in ("means/", "constants/")
         )
-        self._kept, self._crossing = {}, None
+        self._masked, self._crossing = None, None

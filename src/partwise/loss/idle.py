@@ -13,27 +13,34 @@ from partwise.graph.activity import per_channel
 Run = Callable[..., Tensor]
 
 
-def idle_inputs(units: UnitMap, run: Run, loss_of: Callable[[Run], float], most: float) -> Tensor:
+def idle_inputs(
+    units: UnitMap, used: Tensor, run: Run, loss_of: Callable[[Run], float], most: float
+) -> Tensor:
     """(n,) bool, the inputs that can be held at their means together for a loss of at most `most`.
 
-    As many as possible, those first that cost least alone. None for networks that read anything
-    but one tensor with a column or a channel per input.
+    Those first whose spread times capacity is least, and as many in this order as possible. None
+    for networks that read anything but one tensor with a column or a channel per input.
 
     Args:
         units: the network's unit map.
+        used: (n,) capacity of each unit.
         run: runs the network.
         loss_of: held-out loss of what runs a network.
         most: the loss that is allowed.
     """
     idle = torch.zeros(units.n, dtype=torch.bool)
-    count, seen = len(units.groups[0]), []
+    first = units.groups[0]
+    count = len(first)
+    spread: list[Tensor | None] = []
 
     def look(*inputs: Tensor) -> Tensor:
-        seen.append(len(inputs) == 1 and inputs[0].dim() > 1 and inputs[0].shape[1] == count)
+        fits = len(inputs) == 1 and inputs[0].dim() > 1 and inputs[0].shape[1] == count
+        spread.append(per_channel(inputs[0]).std(0) if fits else None)
         return run(*inputs)
 
     loss_of(look)
-    if not all(seen):
+    spreads = [each for each in spread if each is not None]
+    if len(spreads) < len(spread):
         return idle
 
     def loss_without(held: Tensor) -> float:
@@ -44,13 +51,13 @@ def idle_inputs(units: UnitMap, run: Run, loss_of: Callable[[Run], float], most:
 
         return loss_of(held_run)
 
-    alone = torch.tensor([loss_without(torch.arange(count) == i) for i in range(count)])
-    order = alone.argsort(stable=True)
+    carried = torch.stack(spreads).mean(0).cpu() * used[first.start : first.stop]
+    order = carried.argsort(stable=True)
     low, high = 0, count  # the first `low` may go together
     while low < high:
         middle = (low + high + 1) // 2
         held = torch.zeros(count, dtype=torch.bool)
         held[order[:middle]] = True
         low, high = (middle, high) if loss_without(held) <= most else (low, middle - 1)
-    idle[units.groups[0].start + order[:low]] = True
+    idle[first.start + order[:low]] = True
     return idle

@@ -86,40 +86,49 @@ def factors(model: nn.Module, kept: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: keep.to(model.get_parameter(name).dtype) for name, keep in kept.items()}
 
 
-def run_only(
-    model: nn.Module,
-    kept: Mapping[str, Tensor],
-    *inputs: Tensor,
-    constants: Mapping[str, Tensor] | None = None,
-) -> Tensor:
-    """The model's output with the weights that are named in `kept`, as `only` has them.
+class MaskedRun:
+    """Runs a network with some entries of its weights set to 0, as often as is wanted.
 
     As `torch.func.functional_call`, which takes as long as the forward pass of a small network.
 
     Args:
         model: the network.
-        kept: parameter name -> which entries stay.
-        inputs: what the model reads.
+        kept: parameter name -> which entries stay; a product with it is what the network runs on.
         constants: parameter name -> (r,) what to add to the bias beside it (see `constants`).
     """
-    masked = {id(w := model.get_parameter(name)): w * keep for name, keep in kept.items()}
-    added = {id(model.get_parameter(name)): c for name, c in (constants or {}).items()}
-    before: list[tuple[dict[str, Any], str, Tensor]] = []
-    for module in model.modules():
-        owned: dict[str, Any] = module._parameters
-        for name, weight in list(owned.items()):
-            if id(weight) in masked:
-                before.append((owned, name, weight))
-                owned[name] = masked[id(weight)]
-            if id(weight) in added:
-                before.append((owned, "bias", owned["bias"]))
-                owned["bias"] = owned["bias"] + added[id(weight)]
-    try:
-        output: Tensor = model(*inputs)
-    finally:
-        for owned, name, weight in before:
-            owned[name] = weight
-    return output
+
+    def __init__(
+        self,
+        model: nn.Module,
+        kept: Mapping[str, Tensor],
+        constants: Mapping[str, Tensor] | None = None,
+    ):
+        self.model, self.kept = model, kept
+        self.constants = {} if constants is None else constants
+        names = {id(model.get_parameter(name)): name for name in kept}
+        self._places = [
+            (module._parameters, own, names[id(weight)])
+            for module in model.modules()
+            for own, weight in module._parameters.items()
+            if id(weight) in names
+        ]
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """The network's output, differentiable in its weights."""
+        before: list[tuple[dict[str, Any], str, Any]] = []
+        for owned, own, name in self._places:
+            table: dict[str, Any] = owned
+            before.append((table, own, table[own]))
+            table[own] = table[own] * self.kept[name]
+            if name in self.constants:
+                before.append((table, "bias", table["bias"]))
+                table["bias"] = table["bias"] + self.constants[name]
+        try:
+            output: Tensor = self.model(*inputs)
+        finally:
+            for table, own, weight in before:
+                table[own] = weight
+        return output
 
 
 @contextlib.contextmanager

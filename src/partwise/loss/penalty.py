@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from partwise.graph import UnitGraph, UnitMap, WeightBlock, unit_map
 from partwise.graph.unit_map import norm_gain
-from partwise.loss.masking import factors, inside_modules, run_only
+from partwise.loss.masking import MaskedRun, factors, inside_modules
 from partwise.loss.masses import block_masses, entry_masses, interface_share
 from partwise.loss.press import Ends, Pressure, press, sides_of
 from partwise.loss.refresh import RefreshClock, stands_still
@@ -108,7 +108,7 @@ class CutTreePenalty:
         self._members: list[tuple[Tensor, Tensor]] = []
         self._ends: Ends | None = None
         self._no_ends = Ends()
-        self._kept: dict[str, Tensor] = {}
+        self._masked: MaskedRun | None = None
 
     @property
     def weight(self) -> float:
@@ -161,7 +161,7 @@ class CutTreePenalty:
 
     def set_labels(self, labels: Tensor) -> None:
         """Puts a partition in force, (n,) long."""
-        self.labels, self._kept = labels, {}
+        self.labels, self._masked = labels, None
         self.modules = int(labels.max()) + 1
         like = next(self.model.parameters())
         members = torch.nn.functional.one_hot(labels, self.modules).to(like)
@@ -220,9 +220,10 @@ class CutTreePenalty:
         """The model's output; in a share of the steps with its interface weights masked."""
         if not self._masks_this_step():
             return self.model(*inputs)
-        if not self._kept:
-            self._kept = factors(self.model, inside_modules(self.model, self.units, self.labels))
-        return run_only(self.model, self._kept, *inputs)
+        if self._masked is None:
+            kept = inside_modules(self.model, self.units, self.labels)
+            self._masked = MaskedRun(self.model, factors(self.model, kept))
+        return self._masked(*inputs)
 
     def _masks_this_step(self) -> bool:
         s = self.schedule
