@@ -123,6 +123,7 @@ def measured(
         + row["silenced_frac"] * schedule.silence_share
         + row["refresh_frac"]
     )
+    row["units"], row["rows"] = units.n, sum(len(block.receivers) for block in units.blocks)
     row["parameters"] = sum(p.numel() for p in model.parameters())
     return row | {"peak_gib": peak_gib(), "raw_s": taken}
 

@@ -1,12 +1,13 @@
-"""Tables in the README, made from records, so that no number is typed.
+"""Tables in the README and in docs, made from records, so that no number is typed.
 
-python -m benchmarks.tables          # rewrites README.md
+python -m benchmarks.tables          # rewrites README.md and docs/design/scale.md
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +54,39 @@ def filled(text: str, name: str, table: str) -> str:
     return re.sub(marks, lambda match: match[1] + table + match[2], text, flags=re.DOTALL)
 
 
-def readme() -> str:
-    """The README with its tables made anew from the records."""
-    record = json.loads((ROOT / "benchmarks" / "results" / "demo.json").read_text())
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return filled(text, "demo-table", demo_table(record))
+def overhead_table(record: dict[str, Any]) -> str:
+    """What the share penalty costs at each size of network, as a Markdown table."""
+    lines = [
+        "| parameters | plain step | penalty | masks | silence | refresh | overhead | "
+        "penalty's all-reduce | peak memory |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in record["rows"]:
+        table_mib = row["rows"] * row["modules"] * 4 / 2**20
+        lines.append(
+            f"| {row['parameters'] / 1e6:.0f}M | {row['step_s']:.1f} s | {row['penalty_frac']:.1%} "
+            f"| {row['masked_frac']:+.1%} | {row['silenced_frac']:+.1%} | {row['refresh_s']:.0f} s "
+            f"| **{row['overhead_frac']:.1%}** | {table_mib:.1f} MiB | {row['peak_gib']:.1f} GiB |"
+        )
+    return "\n".join(lines)
+
+
+def documents() -> dict[Path, str]:
+    """Files with tables, made anew from the records."""
+    made = {}
+    for path, (name, record, table) in TABLES.items():
+        rows = json.loads((ROOT / "benchmarks" / "results" / record).read_text())
+        made[ROOT / path] = filled((ROOT / path).read_text(encoding="utf-8"), name, table(rows))
+    return made
+
+
+TABLES: dict[str, tuple[str, str, Callable[[dict[str, Any]], str]]] = {
+    "README.md": ("demo-table", "demo.json", demo_table),
+    "docs/design/scale.md": ("overhead-table", "gpt_overhead.json", overhead_table),
+}
+"""File -> the mark of its table, the record, and what makes the one from the other."""
 
 
 if __name__ == "__main__":
-    (ROOT / "README.md").write_text(readme(), encoding="utf-8")
+    for path, text in documents().items():
+        path.write_text(text, encoding="utf-8")

@@ -8,9 +8,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_tables_are_what_the_records_say():
-    from benchmarks.tables import readme
+    from benchmarks.tables import documents
 
-    assert readme() == README
+    for path, text in documents().items():
+        assert text == path.read_text(encoding="utf-8")
 
 
 def test_the_example_runs(capsys):

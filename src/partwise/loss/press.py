@@ -1,4 +1,4 @@
-"""All pressure on the weights as one term: one pass for its value, one for its gradient.
+"""All pressure on the weights as one term: value and gradient in one pass.
 
 Sparsity pressure, Newman's Q and the share of capacity at interfaces are all functions of |w|
 whose derivative is known in closed form: a number for every weight alike, and one looked up by
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -142,49 +142,59 @@ def press(weights: Sequence[Tensor], pressure: Pressure, ends: Ends | None = Non
 class _CompiledPress(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, pressure: Pressure, ends: Ends, *weights: Tensor) -> Tensor:
-        ctx.save_for_backward(*weights)
-        ctx.pressure, ctx.ends, ctx.bends = pressure, ends, [0.0] * len(weights)
-        masses, value = np.zeros((len(weights), ends.modules, ends.modules)), 0.0
-        for i, weight in enumerate(weights):
-            matrix = ends.matrix(i, weight)
-            if pressure.knee:
-                ctx.bends[i] = pressure.knee * kernels.mean_square(matrix) ** 0.5 + LEAST_BEND
-            if ends.sides:
+        matrices = [ends.matrix(i, weight) for i, weight in enumerate(weights)]
+        value, tables = 0.0, np.zeros((0, 0, 0))
+        if ends.sides:
+            masses = np.zeros((len(weights), ends.modules, ends.modules))
+            for i in range(len(weights) if pressure.disorder else 0):
                 side = ends.sides[i]
                 add: Any = kernels.add_masses if side.is_plain else kernels.add_entry_masses
-                size = add(matrix, *side.arrays, ctx.bends[i], masses[i])
-            else:
-                size = kernels.sum_magnitudes(matrix, ctx.bends[i])
-            value += pressure.l1 * size / matrix.size
-        if ends.sides:
-            ctx.tables = np.empty_like(masses)
+                add(matrices[i], *side.arrays, masses[i])
             shares = masses if pressure.tables is None else pressure.tables
+            tables = np.empty_like(masses)
             strengths = float(pressure.disorder), float(pressure.interface)
-            value += kernels.cost_of(masses, *strengths, shares, ctx.tables)
-        return weights[0].new_tensor(value)
+            value = kernels.disorder_of(masses, *strengths, shares, tables)
+        ctx.write = partial(_slopes, matrices, [w.shape for w in weights], pressure, ends, tables)
+        ctx.slopes, linear = ctx.write()
+        return weights[0].new_tensor(value + linear)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        factor, ends = grads[0].item(), ctx.ends
-        slopes: list[Tensor | None] = []
-        for i, weight in enumerate(ctx.saved_tensors):
-            if not ctx.needs_input_grad[2 + i]:
-                slopes.append(None)
-                continue
-            matrix = ends.matrix(i, weight)
-            out, each = np.empty_like(matrix), factor * ctx.pressure.l1 / matrix.size
-            if ends.sides:
-                side, table = ends.sides[i], factor * ctx.tables[i]
-                write: Any = (
-                    kernels.write_gradient if side.is_plain else kernels.write_entry_gradient
-                )
-                write(matrix, *side.arrays, table, each, ctx.bends[i], out)
-            else:
-                kernels.write_magnitude_gradient(matrix, each, ctx.bends[i], out)
-            # Not a tensor's view: to one that owns its numbers the engine adds others in place.
-            slopes.append(torch.from_numpy(out.reshape(weight.shape)))
-        return None, None, *slopes
+        slopes = ctx.write()[0] if ctx.slopes is None else ctx.slopes
+        ctx.slopes = None  # the engine adds other gradients to them
+        factor, needed = grads[0].item(), ctx.needs_input_grad[2:]
+        if factor != 1:
+            slopes = [slope.mul_(factor) for slope in slopes]
+        return None, None, *(s if n else None for s, n in zip(slopes, needed, strict=True))
+
+
+def _slopes(
+    matrices: Sequence[NDArray[np.floating]],
+    shapes: Sequence[torch.Size],
+    pressure: Pressure,
+    ends: Ends,
+    tables: NDArray[np.float64],
+) -> tuple[list[Tensor], float]:
+    """Derivatives by the entries, in the weights' shapes, and the sum of both's products.
+
+    That is the value, but for Q: all other terms are linear in |w|, and Q's derivatives add up
+    to 0 in this way.
+    """
+    slopes, total = [], 0.0
+    for i, matrix in enumerate(matrices):
+        slope, each, bend = np.empty_like(matrix), pressure.l1 / matrix.size, 0.0
+        if pressure.knee:
+            bend = pressure.knee * kernels.mean_square(matrix) ** 0.5 + LEAST_BEND
+        if ends.sides:
+            side = ends.sides[i]
+            write: Any = kernels.write_gradient if side.is_plain else kernels.write_entry_gradient
+            total += write(matrix, *side.arrays, tables[i], each, bend, slope)
+        else:
+            total += kernels.write_magnitude_gradient(matrix, each, bend, slope)
+        # Not a tensor's view: to one that owns its numbers the engine adds others in place.
+        slopes.append(torch.from_numpy(slope.reshape(shapes[i])))
+    return slopes, total
 
 
 class _Press(torch.autograd.Function):

@@ -13,8 +13,8 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def cost_of(masses, disorder, interface, shares, tables):
-    """What the (tensors, k, k) masses cost; the derivatives by capacity go into `tables`."""
+def disorder_of(masses, disorder, interface, shares, tables):
+    """Cost of 1 - Q of the (tensors, k, k) masses; derivatives by capacity go into `tables`."""
     cost = 0.0
     tables[:] = 0
     if disorder:
@@ -22,7 +22,6 @@ def cost_of(masses, disorder, interface, shares, tables):
         cost = disorder * (1 - q)
         tables -= disorder * slope
     if interface:
-        cost += interface * (masses * shares).sum()
         tables += interface * shares
     return cost
 
@@ -40,61 +39,31 @@ def mean_square(weight):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def add_masses(weight, row, column, row_scale, column_scale, bend, masses):
-    """Adds the capacities of a matrix to (k, k) `masses`; returns the sum of its magnitudes.
+def add_masses(weight, row, column, row_scale, column_scale, masses):
+    """Adds the capacities of a matrix to (k, k) `masses`.
 
     Rows of one module are added up first: that loop is over consecutive entries only.
     """
     r, e = weight.shape
     k = len(masses)
-    by_column, plain = np.zeros((k, e), weight.dtype), np.zeros(e, weight.dtype)
-    bends = np.full(1, bend, weight.dtype)
+    by_column = np.zeros((k, e), weight.dtype)
     for i in range(r):
         scale, sums, entries = row_scale[i], by_column[row[i]], weight[i]
-        if bend:
-            for j in range(e):
-                size = abs(entries[j])
-                plain[j] += size * (bends[0] / (size + bends[0]))
-                sums[j] += scale * size
-        else:
-            for j in range(e):
-                size = abs(entries[j])
-                plain[j] += size
-                sums[j] += scale * size
+        for j in range(e):
+            sums[j] += scale * abs(entries[j])
     for a in range(k):
         for j in range(e):
             masses[a, column[j]] += by_column[a, j] * column_scale[j]
-    return np.float64(plain.sum())
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def add_entry_masses(weight, row, column, row_scale, column_scale, bend, masses):
+def add_entry_masses(weight, row, column, row_scale, column_scale, masses):
     """`add_masses` where every row reads units of its own."""
     r, e = weight.shape
-    plain = 0.0
     for i in range(r):
         for j in range(e):
-            size = abs(weight[i, j])
-            plain += size * (bend / (size + bend)) if bend else size
-            masses[row[i], column[i, j]] += row_scale[i] * size * column_scale[i, j]
-    return plain
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def sum_magnitudes(weight, bend):
-    """Sum of the magnitudes of a matrix; columns are added up first."""
-    r, e = weight.shape
-    plain, bends = np.zeros(e, weight.dtype), np.full(1, bend, weight.dtype)
-    for i in range(r):
-        entries = weight[i]
-        if bend:
-            for j in range(e):
-                size = abs(entries[j])
-                plain[j] += size * (bends[0] / (size + bends[0]))
-        else:
-            for j in range(e):
-                plain[j] += abs(entries[j])
-    return np.float64(plain.sum())
+            capacity = row_scale[i] * abs(weight[i, j]) * column_scale[i, j]
+            masses[row[i], column[i, j]] += capacity
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -102,53 +71,66 @@ def write_gradient(weight, row, column, row_scale, column_scale, table, each, be
     """Writes into `slope` (r, e) the derivative by the entries of a matrix.
 
     Args:
-        weight, row, column, row_scale, column_scale, bend: as in `add_masses`.
+        weight, row, column, row_scale, column_scale: as in `add_masses`.
         table: (k, k) derivative by capacity.
         each: derivative by an entry's magnitude, beside that.
+        bend: spares weights in use; 0 presses on all alike.
         slope: receives the result.
+
+    Returns:
+        The sum of the products of entries and derivatives.
     """
     r, e = weight.shape
     lookup = np.empty((len(table), e), weight.dtype)
     for a in range(len(table)):
         for j in range(e):
             lookup[a, j] = table[a, column[j]] * column_scale[j]
-    numbers = np.array([each, bend]).astype(weight.dtype)
+    numbers, sums = np.array([each, bend]).astype(weight.dtype), np.zeros(e, weight.dtype)
     for i in range(r):
         scale, entries, slopes, out = row_scale[i], weight[i], lookup[row[i]], slope[i]
         if bend:
             for j in range(e):
                 share = numbers[1] / (abs(entries[j]) + numbers[1])
                 out[j] = (numbers[0] * share + scale * slopes[j]) * np.sign(entries[j])
+                sums[j] += out[j] * entries[j]
         else:
             for j in range(e):
                 out[j] = (numbers[0] + scale * slopes[j]) * np.sign(entries[j])
+                sums[j] += out[j] * entries[j]
+    return np.float64(sums.sum())
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def write_entry_gradient(weight, row, column, row_scale, column_scale, table, each, bend, slope):
     """`write_gradient` where every row reads units of its own."""
     r, e = weight.shape
+    total = 0.0
     for i in range(r):
         for j in range(e):
             share = bend / (abs(weight[i, j]) + bend) if bend else 1.0
             step = row_scale[i] * column_scale[i, j] * table[row[i], column[i, j]]
             slope[i, j] = np.sign(weight[i, j]) * (each * share + step)
+            total += slope[i, j] * weight[i, j]
+    return total
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def write_magnitude_gradient(weight, each, bend, slope):
     """`write_gradient` without modules."""
     r, e = weight.shape
-    numbers = np.array([each, bend]).astype(weight.dtype)
+    numbers, sums = np.array([each, bend]).astype(weight.dtype), np.zeros(e, weight.dtype)
     for i in range(r):
         entries, out = weight[i], slope[i]
         if bend:
             for j in range(e):
                 share = numbers[1] / (abs(entries[j]) + numbers[1])
                 out[j] = numbers[0] * share * np.sign(entries[j])
+                sums[j] += out[j] * entries[j]
         else:
             for j in range(e):
                 out[j] = numbers[0] * np.sign(entries[j])
+                sums[j] += out[j] * entries[j]
+    return np.float64(sums.sum())
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
