@@ -30,8 +30,8 @@ class BudgetSchedule:
         mask_share: share of the steps without interfaces while modules are looked for; later all.
         inflations: powers of the capacities that trees are built for.
         min_gain: Q that a split must earn.
-        min_separation: least separation of the first split that is made (see `separations`).
-        min_contrast: least separation of later ones, as a share of the first one's then.
+        min_separation: least separation of the clearest split when the first is made (see `separations`).
+        min_contrast: least separation of all others, as a share of the clearest one's then.
         keep_contrast: the same for as many splits as are in force, as a share of the largest now.
         coactivity: what edges between units that are active together weigh while modules are
             looked for, as a multiple of all capacity (see `with_coactivity`).
@@ -50,7 +50,7 @@ class BudgetSchedule:
     max_pressure: float = 2.0
     allowance: float = 2.0
     strength: float = 2.0
-    press_every: int = 1
+    press_every: int = 2
     mask_share: float = 0.5
     inflations: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
     min_gain: float = 0.01

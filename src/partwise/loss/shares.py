@@ -55,7 +55,7 @@ SILENCED = 1
 
 @dataclass(frozen=True)
 class ShareSchedule:
-    """When and how hard the penalty presses.
+    """When and how hard the penalty presses; with `strength` and `mask_share` 0, not at all.
 
     Attributes:
         strength: weight of the penalty, in nats per unit of Newman's Q.
