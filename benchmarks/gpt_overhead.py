@@ -92,6 +92,18 @@ def refreshed(penalty: SharePenalty, ids: torch.Tensor) -> dict[str, float]:
     }
 
 
+def counted(config: GPT2Config) -> dict[str, Any]:
+    """Parameters, units and rows of all weight matrices, of a network that is never made."""
+    with torch.device("meta"):
+        model = GPT2LMHeadModel(config)
+    units = transformer_map(model)
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "units": units.n,
+        "rows": sum(len(block.receivers) for block in units.blocks),
+    }
+
+
 def measured(
     config: GPT2Config, tokens: int, modules: int, schedule: ShareSchedule, repeats: int
 ) -> dict[str, Any]:
@@ -123,9 +135,7 @@ def measured(
         + row["silenced_frac"] * schedule.silence_share
         + row["refresh_frac"]
     )
-    row["units"], row["rows"] = units.n, sum(len(block.receivers) for block in units.blocks)
-    row["parameters"] = sum(p.numel() for p in model.parameters())
-    return row | {"peak_gib": peak_gib(), "raw_s": taken}
+    return row | counted(config) | {"peak_gib": peak_gib(), "raw_s": taken}
 
 
 def main() -> None:
@@ -138,6 +148,7 @@ def main() -> None:
     parser.add_argument("--heads", type=int, default=12)
     parser.add_argument("--probes", type=int, default=256, help="pieces of 32 tokens a refresh")
     parser.add_argument("--press-every", type=int, default=4)
+    parser.add_argument("--count", action="store_true", help="count only, measure nothing")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, required=True)
@@ -145,8 +156,11 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     config = GPT2Config(n_layer=args.layers, n_embd=args.width, n_head=args.heads)
     schedule = ShareSchedule(probes=args.probes, press_every=args.press_every)
-    row = measured(config, args.tokens, args.modules, schedule, args.repeats)
-    row |= {name: value for name, value in vars(args).items() if name != "json"}
+    settings = {name: value for name, value in vars(args).items() if name != "json"}
+    if args.count:
+        row = counted(config) | settings
+    else:
+        row = measured(config, args.tokens, args.modules, schedule, args.repeats) | settings
     print({name: value for name, value in row.items() if name != "raw_s"})
     rows = read_json(args.json)["rows"] if args.json.exists() else []
     write_json(args.json, {"machine": machine(), "rows": [*rows, row]})

@@ -103,11 +103,11 @@ def _agreement(graph: UnitGraph, labels: np.ndarray, trained: Trained, true_modu
     truth = np.r_[task.true_inputs, task.true_outputs]
     degrees = graph.degrees()  # dead units, such as pixels that are always dark, have no module
     alive = degrees[known] > ALIVE * degrees.mean()
+    scores: Row = {"end_labels": np.where(alive, labels[known], -1).tolist()}
     known, truth = known[alive], truth[alive]
     others = {"": labels, "_leiden": leiden(graph)}
     if true_modules > 1:
         others["_spectral"] = own_spectral(graph, true_modules)
-    scores: Row = {}
     for name, found in others.items():
         scores[f"purity{name}"] = purity(graph, found, known, truth)
         scores[f"ami{name}"] = adjusted_mutual_information(found[known], truth)

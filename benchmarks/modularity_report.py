@@ -10,12 +10,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 from pathlib import Path
 from statistics import mean, stdev
+
+import numpy as np
 
 from benchmarks.modularity_methods import SETTINGS, SWEEPS, TOLD
 from benchmarks.records import Row
 from partwise.files import write_text
+from partwise.modules.agreement import stability
 
 RESULTS = Path(__file__).parent / "results"
 COLUMNS = (
@@ -46,7 +50,7 @@ FRONTS = (
     "`ours`: ours dominates every setting of the peer in mean held-out loss and interface at the "
     "true number of modules; `peer`: a setting of the peer dominates ours; numbers: neither does, "
     "and these are the peer's least loss and least interface as multiples of ours. Losses within "
-    "1% and interfaces below 0.001 count as equal."
+    "1% and interfaces below 0.001 count as equal. Both are compared at the same seeds."
 )
 COLOURS = ("#c1121f", "#3a86ff", "#2a9d8f", "#f4a261", "#8338ec", "#6c757d", "#bc6c25", "#00b4d8",
            "#606c38", "#d62ad0", "#e9c46a", "#1d3557", "#ff006e")  # fmt: skip
@@ -134,14 +138,21 @@ def fronts(rows: Sequence[Row]) -> str:
 def _against(ours: Sequence[Row], settings: Sequence[Sequence[Row]]) -> str:
     if not settings:
         return ""
-    if all(dominated(each, ours) for each in settings):
+    pairs = [(_at_seeds_of(each, ours), each) for each in settings]
+    if all(dominated(each, own) for own, each in pairs):
         return "ours"
-    if any(dominated(ours, each) for each in settings):
+    if any(dominated(own, each) for own, each in pairs):
         return "peer"
-    loss, share = point(ours)
-    points = [point(each) for each in settings]
-    least = min(p[0] for p in points) / loss, min(p[1] for p in points) / max(share, IDLE)
-    return f"{least[0]:.2f} / {least[1]:.2g}"
+    points = [(point(each), point(own)) for own, each in pairs]
+    loss = min(each[0] / own[0] for each, own in points)
+    share = min(each[1] / max(own[1], IDLE) for each, own in points)
+    return f"{loss:.2f} / {share:.2g}"
+
+
+def _at_seeds_of(other: Sequence[Row], rows: Sequence[Row]) -> Sequence[Row]:
+    """The rows at the seeds that the other method was run at; all rows, where it shares none."""
+    seeds = {row["seed"] for row in other}
+    return [row for row in rows if row["seed"] in seeds] or rows
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -150,16 +161,34 @@ def table(rows: Sequence[Row]) -> str:
     found = groups(rows)
     for task in dict.fromkeys(key[0] for key in found):
         own = {key: each for key, each in found.items() if key[0] == task}
-        head = ["method", "strength", "seeds", "on front", *(title for _, title in COLUMNS)]
+        head = [
+            "method",
+            "strength",
+            "seeds",
+            "on front",
+            *(title for _, title in COLUMNS),
+            "stability",
+        ]
         lines = [f"## {task}", "", f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
         for (_, method, strength), each in own.items():
             rivals = [v for k, v in own.items() if k[1] not in TOLD and v is not each]
             front = not any(dominated(each, rival) for rival in rivals)
             cells = [shown([row.get(name) for row in each]) for name, _ in COLUMNS]
+            cells.append(shown(agreements(each)))
             first = [method, f"{strength:g}", str(len(each)), "yes" if front else "no"]
             lines.append(f"| {' | '.join([*first, *cells])} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
+
+
+def agreements(rows: Sequence[Row]) -> list[float]:
+    """Adjusted Rand index of inputs and outputs of every two seeds, where both have them live."""
+    ends = [np.array(row["end_labels"]) for row in rows if "end_labels" in row]
+    scores = []
+    for a, b in combinations(ends, 2):
+        both = (a >= 0) & (b >= 0)
+        scores.append(stability([a[both], b[both]]))
+    return scores
 
 
 def bars(rows: Sequence[Row]) -> str:
@@ -187,7 +216,9 @@ def bars(rows: Sequence[Row]) -> str:
 
 
 def _ratio(ours: Sequence[Row], other: Sequence[Row] | None, of: int) -> str:
-    return "" if other is None else _number(point(ours)[of] / max(point(other)[of], 1e-12))
+    if other is None:
+        return ""
+    return _number(point(_at_seeds_of(other, ours))[of] / max(point(other)[of], 1e-12))
 
 
 def pareto(rows: Sequence[Row]) -> str:

@@ -1,6 +1,6 @@
 """Tables in the README and in docs, made from records, so that no number is typed.
 
-python -m benchmarks.tables          # rewrites README.md and docs/design/scale.md
+python -m benchmarks.tables          # rewrites the files that TABLES names
 """
 
 from __future__ import annotations
@@ -63,10 +63,29 @@ def overhead_table(record: dict[str, Any]) -> str:
     ]
     for row in record["rows"]:
         table_mib = row["rows"] * row["modules"] * 4 / 2**20
+        name = f"{row['parameters'] / 1e6:.0f}M"
+        if row["count"]:
+            lines.append(f"| {name}, counted | | | | | | | {table_mib:.1f} MiB | |")
+            continue
         lines.append(
-            f"| {row['parameters'] / 1e6:.0f}M | {row['step_s']:.1f} s | {row['penalty_frac']:.1%} "
+            f"| {name} | {row['step_s']:.1f} s | {row['penalty_frac']:.1%} "
             f"| {row['masked_frac']:+.1%} | {row['silenced_frac']:+.1%} | {row['refresh_s']:.0f} s "
             f"| **{row['overhead_frac']:.1%}** | {table_mib:.1f} MiB | {row['peak_gib']:.1f} GiB |"
+        )
+    return "\n".join(lines)
+
+
+def step_table(record: dict[str, Any]) -> str:
+    """What the penalties on plain networks add to a step, as a Markdown table."""
+    lines = [
+        "| | plain step | overhead | press / split / release |",
+        "| --- | --- | --- | --- |",
+    ]
+    for row in record["rows"]:
+        phases = [f"{share:.0%}" for share in row.get("phase_overhead_fracs", [])[1:]]
+        lines.append(
+            f"| {row['task']} | {1000 * row['plain_step_s']:.2g} ms "
+            f"| **{row['overhead_frac']:.1%}** | {' / '.join(phases)} |"
         )
     return "\n".join(lines)
 
@@ -74,17 +93,18 @@ def overhead_table(record: dict[str, Any]) -> str:
 def documents() -> dict[Path, str]:
     """Files with tables, made anew from the records."""
     made = {}
-    for path, (name, record, table) in TABLES.items():
+    for path, name, record, table in TABLES:
         rows = json.loads((ROOT / "benchmarks" / "results" / record).read_text())
         made[ROOT / path] = filled((ROOT / path).read_text(encoding="utf-8"), name, table(rows))
     return made
 
 
-TABLES: dict[str, tuple[str, str, Callable[[dict[str, Any]], str]]] = {
-    "README.md": ("demo-table", "demo.json", demo_table),
-    "docs/design/scale.md": ("overhead-table", "gpt_overhead.json", overhead_table),
-}
-"""File -> the mark of its table, the record, and what makes the one from the other."""
+TABLES: list[tuple[str, str, str, Callable[[dict[str, Any]], str]]] = [
+    ("README.md", "demo-table", "demo.json", demo_table),
+    ("docs/design/scale.md", "overhead-table", "gpt_overhead.json", overhead_table),
+    ("docs/design/penalty.md", "step-table", "penalty_overhead.json", step_table),
+]
+"""A file, the mark of its table, the record, and what makes the one from the other."""
 
 
 if __name__ == "__main__":

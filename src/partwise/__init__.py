@@ -4,12 +4,13 @@ from partwise.audit import audit
 from partwise.cuttree import CutTree, cut_tree
 from partwise.explain import explain
 from partwise.graph import UnitGraph, unit_graph, unit_map
-from partwise.loss import CutTreePenalty, CutTreeSchedule, l1_penalty
+from partwise.loss import BudgetedPenalty, CutTreePenalty, CutTreeSchedule, l1_penalty
 from partwise.modules import Hierarchy, find_modules
 from partwise.report import report_content, write_report
 from partwise.tasks import task_from_arrays, task_named
 
 __all__ = [
+    "BudgetedPenalty",
     "CutTree",
     "CutTreePenalty",
     "CutTreeSchedule",

@@ -118,6 +118,22 @@ def test_fronts_say_who_dominates_whom():
     assert cells["l1"] == "0.97 / 20"  # 0.39 / 0.4 and 0.2 / 0.01: each better in one
 
 
+def test_fronts_compare_at_the_same_seeds():
+    hard = {**ROWS[0], "seed": 2, "held_out_loss": 4.0}
+    rows = [*(row for row in ROWS if row["method"] != "l1"), hard]
+    head, _, line = modularity_report.fronts(rows).splitlines()
+    assert dict(zip(head.split(" | "), line.split(" | "), strict=True))["bimt"] == "ours"
+
+
+def test_seeds_agree_where_both_have_live_units():
+    rows = [
+        {"end_labels": labels} for labels in ([0, 0, 1, 1, -1], [1, 1, 0, 0, 0], [0, 1, 0, 1, 1])
+    ]
+    same, *other = modularity_report.agreements([*rows, {}])
+    assert same == 1
+    assert max(other) < 0.5
+
+
 def test_a_network_without_modules_has_no_small_interface():
     row = {**ROWS[0], "modules": 1, "interface_frac": 0.0}
     assert modularity_report.interface(row) == 1

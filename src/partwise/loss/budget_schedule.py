@@ -30,7 +30,8 @@ class BudgetSchedule:
         mask_share: share of the steps without interfaces while modules are looked for; later all.
         inflations: powers of the capacities that trees are built for.
         min_gain: Q that a split must earn.
-        min_separation: least separation of the clearest split when the first is made (see `separations`).
+        min_separation: least separation of the clearest split for the first to be made (see
+            `separations`).
         min_contrast: least separation of all others, as a share of the clearest one's then.
         keep_contrast: the same for as many splits as are in force, as a share of the largest now.
         coactivity: what edges between units that are active together weigh while modules are
