@@ -50,8 +50,10 @@ def demo_table(record: dict[str, Any]) -> str:
 
 def filled(text: str, name: str, table: str) -> str:
     """`text` with what stands between the marks of this name replaced by `table`."""
-    marks = rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)"
-    return re.sub(marks, lambda match: match[1] + table + match[2], text, flags=re.DOTALL)
+    marks = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+    new = re.compile(marks, re.DOTALL).subn(lambda match: f"{match[1]}{table}\n{match[2]}", text)
+    assert new[1] == 1, f"no place for {name}"
+    return new[0]
 
 
 def overhead_table(record: dict[str, Any]) -> str:
@@ -82,9 +84,11 @@ def step_table(record: dict[str, Any]) -> str:
         "| --- | --- | --- | --- |",
     ]
     for row in record["rows"]:
+        kind = "`BudgetedPenalty`" if "budget" in row["task"] else "`CutTreePenalty`"
+        task = row["task"].replace(", within a budget", "")
         phases = [f"{share:.0%}" for share in row.get("phase_overhead_fracs", [])[1:]]
         lines.append(
-            f"| {row['task']} | {1000 * row['plain_step_s']:.2g} ms "
+            f"| {kind}, {task} | {1000 * row['plain_step_s']:.3g} ms "
             f"| **{row['overhead_frac']:.1%}** | {' / '.join(phases)} |"
         )
     return "\n".join(lines)
@@ -92,10 +96,11 @@ def step_table(record: dict[str, Any]) -> str:
 
 def documents() -> dict[Path, str]:
     """Files with tables, made anew from the records."""
-    made = {}
-    for path, name, record, table in TABLES:
+    made: dict[Path, str] = {}
+    for file, name, record, table in TABLES:
         rows = json.loads((ROOT / "benchmarks" / "results" / record).read_text())
-        made[ROOT / path] = filled((ROOT / path).read_text(encoding="utf-8"), name, table(rows))
+        text = made.get(ROOT / file) or (ROOT / file).read_text(encoding="utf-8")
+        made[ROOT / file] = filled(text, name, table(rows))
     return made
 
 

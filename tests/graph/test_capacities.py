@@ -101,6 +101,20 @@ def test_matrices_of_any_scale_count_by_their_rows(monkeypatch):
     np.testing.assert_allclose(parts.capacities, graph.capacities, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("vocabulary", ["each", "one"])
+def test_usage_in_parts_is_usage_at_once(vocabulary, monkeypatch):
+    model = GPT(GPTConfig(7, 8, 8, 2, 1))
+    units, text = transformer_map(model, vocabulary), torch.randint(0, 7, (6, 8))
+    whole = unit_usage(model, units, text)
+    seen = []
+    model.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    monkeypatch.setattr("partwise.graph.activity.LOGITS_AT_ONCE", 2 * 8 * 8)
+    parts = unit_usage(model, units, text)
+    assert seen == [2, 2, 2]
+    np.testing.assert_allclose(parts.units, whole.units, rtol=1e-5)
+    np.testing.assert_allclose(parts.nats, whole.nats, rtol=1e-5)
+
+
 def test_capacities_are_chosen_by_name():
     model = GPT(GPTConfig(7, 8, 8, 2, 1))
     units, text = transformer_map(model), torch.randint(0, 7, (40, 8))

@@ -13,6 +13,7 @@ from partwise.loss.masking import inside_modules
 from partwise.loss.refresh import RefreshClock, stands_still
 from partwise.loss.roles import readers, without_idle
 from partwise.loss.sparsity import unused_l1
+from partwise.modules.splitting import merge_order, separations
 
 HALVES = np.r_[np.arange(4) // 2, np.arange(8) // 4, np.arange(8) // 4, [0, 1]]
 
@@ -153,25 +154,65 @@ def test_tolerance_of_tiny_losses_is_a_share_of_chance():
     assert penalty.tolerance(1e-6) == pytest.approx(0.1 * 0.05 * 2.0)
 
 
-def test_resuming_goes_on_bit_for_bit():
-    def fresh():
-        return BudgetedPenalty(network(), held_out, steps=200, find=found(HALVES))
+@pytest.mark.parametrize("cut", [150, 700, 960])
+def test_resuming_goes_on_bit_for_bit(cut):
+    """From the plain phase, with modules in force, and after their interface went."""
 
-    whole = fresh()
-    trained(whole, 200)
-    first = fresh()
-    optimizer = trained(first, 130)
-    second = fresh()
+    def fresh():
+        schedule = BudgetSchedule(steps=1200, reference=1.0)
+        return BudgetedPenalty(network(), held_out, schedule, find=found(HALVES))
+
+    whole, first, second = fresh(), fresh(), fresh()
+    trained(whole, 1200)
+    optimizer = trained(first, cut)
+    assert first.modules == (1 if cut == 150 else 2)
     second.model.load_state_dict(first.model.state_dict())
     again = torch.optim.Adam(second.model.parameters(), 5e-3)
     again.load_state_dict(optimizer.state_dict())
     second.load_state_dict(first.state_dict())
-    trained(second, 70, first=130, optimizer=again)
+    trained(second, 1200 - cut, first=cut, optimizer=again)
     for a, b in zip(whole.model.parameters(), second.model.parameters(), strict=True):
         assert torch.equal(a, b)
     assert second.state == whole.state
     with pytest.raises(CheckpointError, match="units"):
         second.load_state_dict({**first.state_dict(), "labels": torch.zeros(3, dtype=torch.long)})
+
+
+def nest_of(inside, near, far):
+    """Masses of four modules, two by two near each other, and their mergers."""
+    mass = np.full((4, 4), far)
+    mass[:2, :2] = mass[2:, 2:] = near
+    np.fill_diagonal(mass, inside)
+    mass /= mass.sum()
+    return mass, merge_order(mass)
+
+
+def test_first_splits_are_judged_by_the_clearest_of_them():
+    mass, merges = nest_of(1.0, 0.25, 0.2)
+    coarse, *fine = separations(mass, merges)[::-1]
+    assert coarse > 0.45 > min(fine) > 0.55 * coarse
+    penalty = BudgetedPenalty(network(), held_out, steps=400)
+    assert penalty._clear(*nest_of(1.0, 0.3, 0.3)) == 1
+    assert penalty.state.clear == 0
+    assert penalty._clear(mass, merges) == 4
+    assert penalty.state.clear == pytest.approx(coarse)
+    assert penalty._clear(*nest_of(1.0, 0.5, 0.05)) == 2
+
+
+@pytest.mark.gpu
+def test_a_budget_runs_on_the_device_of_the_model():
+    penalty = BudgetedPenalty(
+        network().cuda(), lambda run: held_out(lambda x: run(x.cuda()).cpu()), steps=400,
+        reference=1.0, find=found(HALVES),
+    )  # fmt: skip
+    optimizer = torch.optim.Adam(penalty.model.parameters(), 5e-3)
+    for step in range(400):
+        x, y = (each.cuda() for each in batch(step))
+        loss = (penalty.run(x) - y).square().mean(0).sum() + penalty()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert penalty.modules == 2
 
 
 def test_rarer_pressure_is_as_much_stronger():

@@ -31,6 +31,20 @@ def test_inputs_that_cost_nothing_at_their_mean_are_idle():
     assert not idle_in(model, loss_of, -1.0).any()
 
 
+def test_a_channel_with_the_same_mean_in_every_picture_is_not_taken_for_idle():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(3 * 16, 1))
+    x = torch.randn(200, 2, 6, 6)
+    x -= x.mean((2, 3), keepdim=True)
+    with torch.no_grad():
+        x[:, 1] += torch.randn(200, 1, 1)
+        model[0].weight[:, 1] *= 1e-3
+        y = model(x)[:, 0]
+    units = unit_map(model, 2)
+    used = torch.from_numpy(units.graph(model).degrees())
+    assert idle_inputs(units, used, model, loss_on(x, y), 1e-3)[:2].tolist() == [False, True]
+
+
 def test_inputs_that_are_idle_only_one_by_one_are_not_idle_together():
     copies = torch.randn(500, 1).expand(-1, 4)
     model, each = linear([0.25] * 4), 0.25**2

@@ -27,6 +27,15 @@ def gradients(model, logits):
     return [p.grad.clone() for p in model.parameters()]
 
 
+def test_a_masked_run_that_fails_leaves_the_model_as_it_was():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    before = list(model.parameters())
+    run = MaskedRun(model, {"0.weight": torch.ones(2, 2), "1.weight": torch.ones(3, 3)})
+    with pytest.raises(RuntimeError):
+        run(torch.ones(1, 2))
+    assert all(a is b for a, b in zip(before, model.parameters(), strict=True))
+
+
 @pytest.mark.parametrize("make", [small, tied])
 @pytest.mark.parametrize("again", [False, True])
 def test_hooks_mask_as_functional_calls_do(make, again):

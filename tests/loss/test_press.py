@@ -121,6 +121,22 @@ def test_gradients_of_other_terms_are_added_to_its_own_in_place():
     assert weight.grad.data_ptr() == given[0]
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_second_backward_is_the_same_and_refuses_changed_weights(compiled, monkeypatch):
+    monkeypatch.setattr(pressing, "COMPILED", (torch.float32,) if compiled else ())
+    weight = torch.nn.Parameter(torch.randn(4, 4))
+    value = press([weight], Pressure(l1=1.0))
+    value.backward(retain_graph=True)
+    first = weight.grad.clone()
+    weight.grad = None
+    value.backward(retain_graph=True)
+    assert torch.equal(weight.grad, first)
+    with torch.no_grad():
+        weight *= -3
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        value.backward()
+
+
 def test_copies_see_the_weights_of_now():
     weight, ends = torch.nn.Parameter(torch.ones(2, 2)), Ends()
     press([weight], Pressure(l1=1.0), ends)

@@ -185,7 +185,7 @@ def attribution_graph(model: nn.Module, units: UnitMap, sequences: Tensor) -> Un
         sequences: (s, t) token ids, on the model's device.
     """
     sums = [torch.zeros(len(b.receivers), len(b.senders)) for b in units.blocks]
-    for part in _parts(units, sequences):
+    for part in _parts(model, sequences):
         _add_sensitivities(model, units, part, sums)
     scaled = []
     for block, total in zip(units.blocks, sums, strict=True):
@@ -292,16 +292,17 @@ def unit_usage(
     """
     length = sequences.shape[1]
     span = piece if piece is not None and length % piece == 0 else length
-    measured = [_usage_of(model, units, part, span) for part in _parts(units, sequences)]
+    measured = [_usage_of(model, units, part, span) for part in _parts(model, sequences)]
     return Usage(
         np.concatenate([each.units for each in measured], 1),
         np.sum([each.nats for each in measured], 0),
     )
 
 
-def _parts(units: UnitMap, sequences: Tensor) -> Sequence[Tensor]:
+def _parts(model: nn.Module, sequences: Tensor) -> Sequence[Tensor]:
     """(s, t) sequences in parts that one forward pass can take."""
-    vocabulary = sum(len(g) for g in units.groups if g.kind == "token")
+    tables = (m.num_embeddings for m in model.modules() if isinstance(m, nn.Embedding))
+    vocabulary = max(tables, default=1)
     tokens = min(TOKENS_AT_ONCE, LOGITS_AT_ONCE // max(1, vocabulary))
     return sequences.split(max(1, tokens // sequences.shape[1]))
 

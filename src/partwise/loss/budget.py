@@ -152,7 +152,10 @@ class BudgetedPenalty:
         return self._isolated(*inputs) if self._masks_this_step() else self.model(*inputs)
 
     def __call__(self) -> Tensor:
-        """Sparsity pressure and reward for modules, a scalar; advances by one step."""
+        """Sparsity pressure and reward for modules, a scalar; advances by one step.
+
+        0 in the steps between those that press (see `press_every`).
+        """
         state, schedule = self.state, self.schedule
         if state.step % schedule.probe_every == 0:
             self._probe()
@@ -177,7 +180,7 @@ class BudgetedPenalty:
         """Disconnects inputs that together are worth less than a share of the tolerance."""
         loss = self._loss_of(self._isolated)
         most = loss + IDLE * self.tolerance(loss)
-        used = torch.from_numpy(self._graph().degrees())
+        used = torch.from_numpy(self.units.graph(self.model, self._gauge(), MOST_EDGES).degrees())
         self.idle = idle_inputs(self.units, used, self._isolated, self._loss_of, most)
         means = mean_inputs(self.model, self.units, lambda: self._loss_of(self._isolated))
         self._masked = None
@@ -221,7 +224,8 @@ class BudgetedPenalty:
         """(blocks, k, k): what masked capacity, unlike other, is as a share of all of it."""
         if self._crossing is None:
             masked = ~np.eye(self.modules, dtype=bool) & ~self.free.numpy()[:, None]
-            share = masked / float(self.partition.masses().sum().detach())
+            self.state.total = self.state.total or float(self.partition.masses().sum().detach())
+            share = masked / self.state.total
             rows_read = [block.transposed for block in self.units.blocks]
             self._crossing = np.stack([share.T if by_row else share for by_row in rows_read])
         return self._crossing
@@ -335,7 +339,7 @@ class BudgetedPenalty:
         self.state.most = 1
         self.partition.set_labels(torch.zeros_like(self.labels))
         self.free = torch.zeros(1, dtype=torch.bool)
-        self._masked, self._crossing = None, None
+        self._masked, self._crossing, self.state.total = None, None, 0.0
         self.idle = torch.zeros_like(self.idle)
         self.means, self.constants = {}, {}
         if len(self.plain):
@@ -349,11 +353,13 @@ class BudgetedPenalty:
         return self._loss_of(MaskedRun(self.model, kept, constants))
 
     def _graph(self) -> UnitGraph:
-        partition = self.partition
-        partition.gauge = self.units.gauge(
-            self.model, start=partition.gauge, rounds=20, tolerance=1e-6
-        )
-        return self.units.graph(self.model, partition.gauge, MOST_EDGES)
+        """The graph of the weights, in a gauge that partitions are put in force with."""
+        self.partition.gauge = self._gauge()
+        return self.units.graph(self.model, self.partition.gauge, MOST_EDGES)
+
+    def _gauge(self) -> Tensor:
+        start = self.partition.gauge
+        return self.units.gauge(self.model, start=start, rounds=20, tolerance=1e-6)
 
     def refresh(self) -> None:
         """Finds the partition anew from the model's current weights."""
@@ -460,7 +466,7 @@ class BudgetedPenalty:
     def _put_in_force(self, graph: UnitGraph, labels: NDArray[np.int64]) -> None:
         self.free = torch.as_tensor(readers(self.units, graph, labels))
         self.partition.set_labels(torch.as_tensor(labels))
-        self._masked, self._crossing = None, None
+        self._masked, self._crossing, self.state.total = None, None, 0.0
         self.constants = carried(self.model, self._isolated.kept, self.means)
 
     @property
@@ -470,8 +476,9 @@ class BudgetedPenalty:
             kept = inside_modules(self.model, self.units, self.labels, free=self.free)
             for block in self.units.blocks:
                 if not block.transposed:
-                    connected = wide(~self.idle[block.columns], kept[block.parameter])
-                    kept[block.parameter] = kept[block.parameter] & connected
+                    keep = kept[block.parameter]
+                    connected = wide(~self.idle[block.columns], keep).to(keep.device)
+                    kept[block.parameter] = keep & connected
             self._masked = MaskedRun(self.model, factors(self.model, kept))
         self._masked.constants = self.constants
         return self._masked

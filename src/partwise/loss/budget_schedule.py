@@ -26,7 +26,7 @@ class BudgetSchedule:
             reference; the release gives it back.
         strength: weight of the interface's share of all capacity, in nats.
         press_every: steps between those that feel the pressure and the reward, which is then as
-            many times as strong; more than 1 spares small networks most of the overhead.
+            many times as strong; more than 1 saves some of the overhead.
         mask_share: share of the steps without interfaces while modules are looked for; later all.
         inflations: powers of the capacities that trees are built for.
         min_gain: Q that a split must earn.
@@ -90,6 +90,7 @@ class BudgetState:
         excess: by how much `masked_loss` was beyond what is allowed; two probes ago; four ago.
         refresh_due: see `RefreshClock`.
         refresh_interval: see `RefreshClock`.
+        total: capacity as the partition in force was made; 0 until it is asked for.
     """
 
     step: int = 0
@@ -107,3 +108,4 @@ class BudgetState:
     excess_earlier: float = math.inf
     refresh_due: int = 0
     refresh_interval: int = 0
+    total: float = 0.0

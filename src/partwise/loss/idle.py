@@ -35,7 +35,8 @@ def idle_inputs(
 
     def look(*inputs: Tensor) -> Tensor:
         fits = len(inputs) == 1 and inputs[0].dim() > 1 and inputs[0].shape[1] == count
-        spread.append(per_channel(inputs[0]).std(0) if fits else None)
+        each = inputs[0].transpose(0, 1).flatten(1) if fits else None  # (count, samples)
+        spread.append(None if each is None else each.std(1, correction=0))
         return run(*inputs)
 
     loss_of(look)
@@ -47,7 +48,7 @@ def idle_inputs(
         def held_run(x: Tensor) -> Tensor:
             shape = [1, -1, *[1] * (x.dim() - 2)]
             mean = per_channel(x).mean(0)
-            return run(torch.where(held.reshape(shape), mean.reshape(shape), x))
+            return run(torch.where(held.to(x.device).reshape(shape), mean.reshape(shape), x))
 
         return loss_of(held_run)
 

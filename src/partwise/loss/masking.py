@@ -92,7 +92,7 @@ class MaskedRun:
     As `torch.func.functional_call`, which takes as long as the forward pass of a small network.
 
     Args:
-        model: the network.
+        model: the network, whose layers stay the ones that it has now.
         kept: parameter name -> which entries stay; a product with it is what the network runs on.
         constants: parameter name -> (r,) what to add to the bias beside it (see `constants`).
     """
@@ -116,17 +116,17 @@ class MaskedRun:
     def __call__(self, *inputs: Tensor) -> Tensor:
         """The network's output, differentiable in its weights."""
         before: list[tuple[dict[str, Any], str, Any]] = []
-        for owned, own, name in self._places:
-            table: dict[str, Any] = owned
-            before.append((table, own, table[own]))
-            table[own] = table[own] * self.kept[name]
-            if name in self.constants:
-                before.append((table, "bias", table["bias"]))
-                table["bias"] = table["bias"] + self.constants[name]
         try:
+            for owned, own, name in self._places:
+                table: dict[str, Any] = owned
+                before.append((table, own, table[own]))
+                table[own] = table[own] * self.kept[name]
+                if name in self.constants:
+                    before.append((table, "bias", table["bias"]))
+                    table["bias"] = table["bias"] + self.constants[name]
             output: Tensor = self.model(*inputs)
         finally:
-            for table, own, weight in before:
+            for table, own, weight in reversed(before):
                 table[own] = weight
         return output
 

@@ -1,4 +1,4 @@
-"""All pressure on the weights as one term: value and gradient in one pass.
+"""All pressure on the weights as one term: value and gradient in one pass, after one that Q needs.
 
 Sparsity pressure, Newman's Q and the share of capacity at interfaces are all functions of |w|
 whose derivative is known in closed form: a number for every weight alike, and one looked up by
@@ -154,6 +154,7 @@ class _CompiledPress(torch.autograd.Function):
             tables = np.empty_like(masses)
             strengths = float(pressure.disorder), float(pressure.interface)
             value = kernels.disorder_of(masses, *strengths, shares, tables)
+        ctx.save_for_backward(*weights)
         ctx.write = partial(_slopes, matrices, [w.shape for w in weights], pressure, ends, tables)
         ctx.slopes, linear = ctx.write()
         return weights[0].new_tensor(value + linear)
@@ -161,6 +162,7 @@ class _CompiledPress(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        _ = ctx.saved_tensors  # weights that have changed since are refused
         slopes = ctx.write()[0] if ctx.slopes is None else ctx.slopes
         ctx.slopes = None  # the engine adds other gradients to them
         factor, needed = grads[0].item(), ctx.needs_input_grad[2:]
