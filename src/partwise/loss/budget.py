@@ -46,6 +46,8 @@ FOLLOW_EVERY = 10
 IDLE = 0.2
 """Share of the tolerance that inputs may be worth together and still be disconnected."""
 GROWTH, BACK_OFF = 1.1, 0.7
+EASED = 0.3
+"""What the pressure falls to, as a multiple, once the modules in force have passed their trial."""
 LEARNT = 0.95
 """A network with more than this share of the untrained one's loss has nothing to take apart."""
 
@@ -59,7 +61,7 @@ class BudgetedPenalty:
        shows the modules; those that are clear are put in force: their interface is pressed, and in
        half of the steps the network runs without it, but for what it carries on average. A trial
        later, splits that cannot be masked within the budget are undone for good; where none is
-       left, the weights go back to those of the plain phase.
+       left, the weights go back to those of the plain phase. Where some are, the pressure eases.
     4. *Release.* Weights in use are freed of the pressure, interfaces are removed, inputs that
        carry nothing are disconnected, and the partition stands. A trial later, a network whose
        loss is not within the budget of the reference gives its modules up.
@@ -247,16 +249,27 @@ class BudgetedPenalty:
             if schedule.reference is None:
                 state.reference = min(state.reference, state.loss)
             return
-        if self.releasing:
-            beyond = state.loss > state.reference + self.tolerance(state.reference)
-            state.pressure *= BACK_OFF if beyond else 1.0
-        else:
-            beyond = state.loss > self._allowed()
-            state.pressure *= BACK_OFF if beyond else GROWTH
-            state.pressure = min(state.pressure, schedule.max_pressure)
+        state.pressure = self._next_pressure()
         if self.modules > 1:
             self._notice_late_learning()
             self._judge()
+
+    def _next_pressure(self) -> float:
+        """Rises within the allowance until modules have passed their trial; then it has done."""
+        state = self.state
+        eased = BACK_OFF * state.pressure
+        if self.releasing:
+            beyond = state.loss > state.reference + self.tolerance(state.reference)
+            return eased if beyond else state.pressure
+        if self.modules > 1 and self._trial_is_over and state.excess <= 0:
+            return max(min(state.pressure, EASED), eased)
+        beyond = state.loss > self._allowed()
+        return min(eased if beyond else GROWTH * state.pressure, self.schedule.max_pressure)
+
+    @property
+    def _trial_is_over(self) -> bool:
+        since = self.state.step - self.state.made
+        return since >= TRIAL_PROBES * self.schedule.probe_every
 
     def _measure(self) -> None:
         """The loss now; while modules are looked for, with what the weights read on average."""
@@ -294,7 +307,7 @@ class BudgetedPenalty:
             state.excess = state.excess_before = math.inf
         state.excess_earlier, state.excess_before = state.excess_before, state.excess
         state.excess = self._excess(state.masked_loss)
-        if state.step - state.made < TRIAL_PROBES * self.schedule.probe_every or state.excess <= 0:
+        if not self._trial_is_over or state.excess <= 0:
             return
         if state.masked_loss > self._allowed() or state.excess > SLOW * state.excess_earlier:
             self._refuse()
