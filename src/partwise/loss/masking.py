@@ -34,7 +34,8 @@ def masked_weights(
     Returns:
         Parameter name -> tensor, for `torch.func.functional_call`. Biases are left alone.
     """
-    return only(model, inside_modules(model, units, labels, pair))
+    kept = inside_modules(model, units, labels, pair)
+    return {name: model.get_parameter(name) * keep for name, keep in kept.items()}
 
 
 def inside_modules(
@@ -73,16 +74,8 @@ def is_inside(labels: Tensor, block: WeightBlock, weight: Tensor) -> Tensor:
     return wide(rows == columns, weight).to(weight.device)
 
 
-def only(model: nn.Module, kept: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights that are named in `kept`, 0 where it is False or 0, differentiable.
-
-    A product, since `torch.where` takes ten times as long on a CPU.
-    """
-    return {name: model.get_parameter(name) * keep for name, keep in kept.items()}
-
-
 def factors(model: nn.Module, kept: dict[str, Tensor]) -> dict[str, Tensor]:
-    """`kept` in the type of the weights, which `only` takes half the time for."""
+    """`kept` in the type of the weights, which a product takes half the time for."""
     return {name: keep.to(model.get_parameter(name).dtype) for name, keep in kept.items()}
 
 
@@ -93,7 +86,8 @@ class MaskedRun:
 
     Args:
         model: the network, whose layers stay the ones that it has now.
-        kept: parameter name -> which entries stay; a product with it is what the network runs on.
+        kept: parameter name -> which entries stay; the network runs on the products with it, since
+            `torch.where` takes ten times as long on a CPU.
         constants: parameter name -> (r,) what to add to the bias beside it (see `constants`).
     """
 

@@ -29,7 +29,7 @@ from partwise.graph.activity import (
     unit_usage,
 )
 from partwise.loss.budget import BACK_OFF, GROWTH
-from partwise.loss.masking import inside_modules, is_inside, layers_keeping, only
+from partwise.loss.masking import inside_modules, is_inside, layers_keeping
 from partwise.loss.masses import interface_share, newman_q_of_masses
 from partwise.loss.resuming import check_units, is_drawn
 from partwise.loss.sharding import (
@@ -304,12 +304,6 @@ class SharePenalty:
         if not self._kept:
             self.set_labels(self.labels)
         return layers_keeping(self.model, self.units, lambda block, _: self._kept[block.parameter])
-
-    def masked(self) -> dict[str, Tensor]:
-        """The weights without their interface entries, for `torch.func.functional_call`."""
-        if not self._kept:
-            self.set_labels(self.labels)
-        return only(self.model, self._kept)
 
     @torch.no_grad()
     def interface_frac(self) -> float:
