@@ -199,6 +199,22 @@ def test_first_splits_are_judged_by_the_clearest_of_them():
     assert penalty._clear(*nest_of(1.0, 0.5, 0.05)) == 2
 
 
+@pytest.mark.parametrize(("whole", "modules"), [(0.115, 2), (0.07, 1)])
+def test_splits_are_not_blamed_for_what_the_pressure_does(whole, modules, monkeypatch):
+    """The network without interfaces is beyond the budget at 0.108, which masking may not cause."""
+    penalty = BudgetedPenalty(network(), held_out, steps=400)
+    penalty.partition.set_labels(torch.as_tensor(HALVES))
+    penalty.free = torch.zeros(2, dtype=torch.bool)
+    monkeypatch.setattr(penalty, "_loss_of", lambda run: 0.108)
+    penalty.state = replace(
+        penalty.state, step=250, made=200, before=0.07, loss=whole, chance=1.0, reference=0.04
+    )
+    pressure = penalty.state.pressure
+    penalty._judge()
+    assert penalty.modules == modules
+    assert (penalty.state.pressure < pressure) == (modules == 2)
+
+
 @pytest.mark.gpu
 def test_a_budget_runs_on_the_device_of_the_model():
     penalty = BudgetedPenalty(

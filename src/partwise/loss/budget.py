@@ -309,6 +309,9 @@ class BudgetedPenalty:
         state.excess = self._excess(state.masked_loss)
         if not self._trial_is_over or state.excess <= 0:
             return
+        if state.masked_loss <= state.loss + self.tolerance(state.loss):
+            state.pressure *= BACK_OFF  # it is to blame, not the splits
+            return
         if state.masked_loss > self._allowed() or state.excess > SLOW * state.excess_earlier:
             self._refuse()
 
