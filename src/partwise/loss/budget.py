@@ -47,7 +47,7 @@ IDLE = 0.2
 """Share of the tolerance that inputs may be worth together and still be disconnected."""
 GROWTH, BACK_OFF = 1.1, 0.7
 EASED = 0.3
-"""What the pressure falls to, as a multiple, once the modules in force have passed their trial."""
+"""What the pressure falls to, as a multiple, once the modules in force work alone."""
 LEARNT = 0.95
 """A network with more than this share of the untrained one's loss has nothing to take apart."""
 
@@ -249,19 +249,20 @@ class BudgetedPenalty:
             if schedule.reference is None:
                 state.reference = min(state.reference, state.loss)
             return
-        state.pressure = self._next_pressure()
         if self.modules > 1:
             self._notice_late_learning()
             self._judge()
+        state.pressure = self._next_pressure()
 
     def _next_pressure(self) -> float:
-        """Rises within the allowance until modules have passed their trial; then it has done."""
+        """Rises within the allowance until modules work alone, for which it is there."""
         state = self.state
         eased = BACK_OFF * state.pressure
         if self.releasing:
             beyond = state.loss > state.reference + self.tolerance(state.reference)
             return eased if beyond else state.pressure
-        if self.modules > 1 and self._trial_is_over and state.excess <= 0:
+        passed = self._trial_is_over and state.excess <= 0
+        if self.modules > 1 and passed and self._masking_is_free:
             return max(min(state.pressure, EASED), eased)
         beyond = state.loss > self._allowed()
         return min(eased if beyond else GROWTH * state.pressure, self.schedule.max_pressure)
@@ -270,6 +271,11 @@ class BudgetedPenalty:
     def _trial_is_over(self) -> bool:
         since = self.state.step - self.state.made
         return since >= TRIAL_PROBES * self.schedule.probe_every
+
+    @property
+    def _masking_is_free(self) -> bool:
+        """Whether the network without interfaces does as well as the whole."""
+        return self.state.masked_loss <= self.state.loss + self.tolerance(self.state.loss)
 
     def _measure(self) -> None:
         """The loss now; while modules are looked for, with what the weights read on average."""
@@ -309,7 +315,7 @@ class BudgetedPenalty:
         state.excess = self._excess(state.masked_loss)
         if not self._trial_is_over or state.excess <= 0:
             return
-        if state.masked_loss <= state.loss + self.tolerance(state.loss):
+        if self._masking_is_free:
             state.pressure *= BACK_OFF  # it is to blame, not the splits
             return
         if state.masked_loss > self._allowed() or state.excess > SLOW * state.excess_earlier:
