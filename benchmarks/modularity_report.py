@@ -161,14 +161,8 @@ def table(rows: Sequence[Row]) -> str:
     found = groups(rows)
     for task in dict.fromkeys(key[0] for key in found):
         own = {key: each for key, each in found.items() if key[0] == task}
-        head = [
-            "method",
-            "strength",
-            "seeds",
-            "on front",
-            *(title for _, title in COLUMNS),
-            "stability",
-        ]
+        titles = [title for _, title in COLUMNS]
+        head = ["method", "strength", "seeds", "on front", *titles, "stability"]
         lines = [f"## {task}", "", f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
         for (_, method, strength), each in own.items():
             rivals = [v for k, v in own.items() if k[1] not in TOLD and v is not each]

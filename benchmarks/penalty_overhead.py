@@ -138,7 +138,7 @@ def overhead(
     }
 
 
-def budget_on_digits_pair(press_every: int = 2, stretch: int = 50) -> Row:
+def budget_on_digits_pair(press_every: int = BudgetSchedule.press_every, stretch: int = 50) -> Row:
     """Overhead of a whole digits-pair training within a budget, beside its plain twin."""
     plain, ours = (Trainer.new(recipe_from({"cut_tree": {"budget": b}})) for b in (0.0, 0.05))
     assert isinstance(ours.penalty, BudgetedPenalty)
@@ -154,7 +154,7 @@ def budget_on_digits_pair(press_every: int = 2, stretch: int = 50) -> Row:
         for a, b in pairwise(phases)
     ]
     return {
-        "task": "digits-pair, within a budget" + ", pressing at every step" * (press_every == 1),
+        "task": _named("digits-pair") + ", pressing at every step" * (press_every == 1),
         "plain_step_s": sum(a for a, _ in pairs) / steps,
         "phase_overhead_fracs": shares,
         "overhead_frac": share_above(pairs),
@@ -219,9 +219,8 @@ def _phases(schedule: BudgetSchedule) -> list[int]:
     return [schedule.first_step(share) for share in shares]
 
 
-def _named(task: str, press_every: int = 1) -> str:
-    rarer = f", pressing at every {press_every}th step" if press_every > 1 else ""
-    return f"{task}, within a budget{rarer}"
+def _named(task: str) -> str:
+    return f"{task}, within a budget"
 
 
 def _in_phase(penalty: BudgetedPenalty, first: int) -> None:

@@ -303,7 +303,7 @@ def _parts(model: nn.Module, sequences: Tensor) -> Sequence[Tensor]:
     """(s, t) sequences in parts that one forward pass can take."""
     tables = (m.num_embeddings for m in model.modules() if isinstance(m, nn.Embedding))
     vocabulary = max(tables, default=1)
-    tokens = min(TOKENS_AT_ONCE, LOGITS_AT_ONCE // max(1, vocabulary))
+    tokens = min(TOKENS_AT_ONCE, LOGITS_AT_ONCE // vocabulary)
     return sequences.split(max(1, tokens // sequences.shape[1]))
 
 

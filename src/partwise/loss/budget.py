@@ -146,8 +146,7 @@ class BudgetedPenalty:
 
     @property
     def _settled_at(self) -> int:
-        release = self.schedule.first_step(self.schedule.release_frac)
-        return release + TRIAL_PROBES * self.schedule.probe_every
+        return self.schedule.first_step(self.schedule.release_frac) + self._trial_steps
 
     def run(self, *inputs: Tensor) -> Tensor:
         """The model's output; in a share of the steps without interfaces."""
@@ -210,7 +209,7 @@ class BudgetedPenalty:
         knee = KNEE if self.releasing else 0.0
         if self.modules == 1:
             return Pressure(weight, knee)
-        rise = (state.step - state.made + 1) / (TRIAL_PROBES * schedule.probe_every)
+        rise = (state.step - state.made + 1) / self._trial_steps
         strength = every * schedule.strength * min(1.0, rise)
         return Pressure(weight, knee, interface=strength, tables=self._tables())
 
@@ -268,9 +267,12 @@ class BudgetedPenalty:
         return min(eased if beyond else GROWTH * state.pressure, self.schedule.max_pressure)
 
     @property
+    def _trial_steps(self) -> int:
+        return TRIAL_PROBES * self.schedule.probe_every
+
+    @property
     def _trial_is_over(self) -> bool:
-        since = self.state.step - self.state.made
-        return since >= TRIAL_PROBES * self.schedule.probe_every
+        return self.state.step - self.state.made >= self._trial_steps
 
     @property
     def _masking_is_free(self) -> bool:
@@ -406,7 +408,7 @@ class BudgetedPenalty:
     def _may_split(self) -> bool:
         """Whether modules in force have passed, and time is left for a trial of further ones."""
         state, schedule = self.state, self.schedule
-        last = schedule.first_step(schedule.release_frac) - TRIAL_PROBES * schedule.probe_every
+        last = schedule.first_step(schedule.release_frac) - self._trial_steps
         allowed = state.before + self.tolerance(state.before)
         return self.modules == 1 or (state.step <= last and state.masked_loss <= allowed)
 

@@ -146,10 +146,10 @@ class _CompiledPress(torch.autograd.Function):
         value, tables = 0.0, np.zeros((0, 0, 0))
         if ends.sides:
             masses = np.zeros((len(weights), ends.modules, ends.modules))
-            for i in range(len(weights) if pressure.disorder else 0):
-                side = ends.sides[i]
-                add: Any = kernels.add_masses if side.is_plain else kernels.add_entry_masses
-                add(matrices[i], *side.arrays, masses[i])
+            if pressure.disorder:
+                for matrix, side, mass in zip(matrices, ends.sides, masses, strict=True):
+                    add: Any = kernels.add_masses if side.is_plain else kernels.add_entry_masses
+                    add(matrix, *side.arrays, mass)
             shares = masses if pressure.tables is None else pressure.tables
             tables = np.empty_like(masses)
             strengths = float(pressure.disorder), float(pressure.interface)
