@@ -119,6 +119,17 @@ def test_sparse_shuffles_keep_the_number_of_edges_of_each_unit():
     assert len(kept) < 0.5 * sparse.m
 
 
+def test_networks_with_a_few_edges_left_are_shuffled():
+    graph, _ = planted_blocks([20, 20], 2, 0.5)
+    for seed in range(200):  # a set of edges that some leave again once hung here, at the fifth
+        rng = np.random.default_rng(seed)
+        left = rng.permutation(graph.m)[: rng.integers(2, 40)]
+        pruned = UnitGraph.from_edges(
+            graph.n, graph.sources[left], graph.targets[left], graph.capacities[left], graph.groups
+        )
+        assert shuffled_graph(pruned, rng).m == pruned.m
+
+
 def test_purity_weighs_by_degree():
     graph = UnitGraph.from_edges(3, [0, 1], [2, 2], [1.0, 3.0])
     labels, units, truth = np.array([0, 0, 0]), np.array([0, 1]), np.array([0, 1])

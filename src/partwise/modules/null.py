@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.typed import Dict
 from numpy.typing import NDArray
 
 from partwise.graph.unit_graph import UnitGraph
@@ -75,19 +76,22 @@ def _strengths(
 
 @njit(cache=True)
 def _rewire(sources, targets, edges, n, swaps):
-    """Double-edge swaps in place, never making a loop or a parallel edge."""
-    taken = set()
+    """Double-edge swaps in place, never making a loop or a parallel edge.
+
+    The edges are kept in a dictionary: compiled sets can hang once entries were removed (numba
+    issue 6543).
+    """
+    taken = Dict.empty(types.int64, types.boolean)
     for e in edges:
-        taken.add(np.int64(sources[e]) * n + targets[e])
+        taken[np.int64(sources[e]) * n + targets[e]] = True
     for s in range(len(swaps)):
         e, f = edges[swaps[s, 0]], edges[swaps[s, 1]]
         u, v, x, y = sources[e], targets[e], sources[f], targets[f]
         a, b = np.int64(min(u, y)) * n + max(u, y), np.int64(min(x, v)) * n + max(x, v)
         if u == y or x == v or a == b or a in taken or b in taken:
             continue
-        taken.remove(np.int64(u) * n + v)
-        taken.remove(np.int64(x) * n + y)
-        taken.add(a)
-        taken.add(b)
+        del taken[np.int64(u) * n + v]
+        del taken[np.int64(x) * n + y]
+        taken[a] = taken[b] = True
         sources[e], targets[e] = min(u, y), max(u, y)
         sources[f], targets[f] = min(x, v), max(x, v)
