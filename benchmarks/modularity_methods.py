@@ -141,10 +141,8 @@ def train(name: str, method: str, strength: float, seed: int) -> Trained:
     model = network(name, task, seed, dropout=0.2 if method == "dropout-prune" else 0.0)
     units = unit_map(model, len(task.inputs))
     arm = ARMS[method](Arm(model, units, task, setting, strength, seed))
-    decay = WEIGHT_DECAY if method != "dmon" else 0.0
-    optimizer = torch.optim.AdamW(
-        [*model.parameters(), *arm.parameters], lr=LEARNING_RATE, weight_decay=decay
-    )
+    groups = [{"params": model.parameters()}, {"params": arm.parameters, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     for step in range(setting.steps):
         x, y = task.batch("train", BATCH, (seed, step))
         loss = task.losses(arm.run(x), y).mean(0).sum() + arm.pressure(step)
