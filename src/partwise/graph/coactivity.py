@@ -65,9 +65,9 @@ def _gathered(
             continue
         if not activity.shape[1]:
             activity = torch.zeros(units.n, len(x))
-        entries = torch.bincount(own, minlength=units.n).clamp_min(1)[own, None]
-        here = torch.zeros_like(activity).index_add_(0, own, x.T / entries)
-        activity[own] = here[own]
+        here, place, entries = own.unique(return_inverse=True, return_counts=True)
+        sums = torch.zeros(len(here), len(x)).index_add_(0, place, x.T)
+        activity[here] = sums / entries[:, None]
     found: NDArray[np.float32] = activity.numpy()
     return found
 

@@ -134,7 +134,7 @@ class CutTreePenalty:
             return press(self.units.weights(self.model), pressure, self.ends)
         if pressure.l1:
             return press(self.units.weights(self.model), pressure, self._no_ends)
-        return next(self.model.parameters()).new_zeros(())
+        return self.units.blocks[0].weight(self.model).new_zeros(())
 
     def refresh(self) -> None:
         """Finds the partition anew from the model's current weights."""

@@ -23,7 +23,6 @@ from partwise.loss import press_kernels as kernels
 
 COMPILED = (torch.float32, torch.float64)
 """Types of weights on the CPU that the compiled kernels take."""
-LEAST_BEND = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,17 +142,7 @@ class _CompiledPress(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, pressure: Pressure, ends: Ends, *weights: Tensor) -> Tensor:
         matrices = [ends.matrix(i, weight) for i, weight in enumerate(weights)]
-        value, tables = 0.0, np.zeros((0, 0, 0))
-        if ends.sides:
-            masses = np.zeros((len(weights), ends.modules, ends.modules))
-            if pressure.disorder:
-                for matrix, side, mass in zip(matrices, ends.sides, masses, strict=True):
-                    add: Any = kernels.add_masses if side.is_plain else kernels.add_entry_masses
-                    add(matrix, *side.arrays, mass)
-            shares = masses if pressure.tables is None else pressure.tables
-            tables = np.empty_like(masses)
-            strengths = float(pressure.disorder), float(pressure.interface)
-            value = kernels.disorder_of(masses, *strengths, shares, tables)
+        value, tables = _disorder(matrices, pressure, ends)
         ctx.save_for_backward(*weights)
         ctx.write = partial(_slopes, matrices, [w.shape for w in weights], pressure, ends, tables)
         ctx.slopes, linear = ctx.write()
@@ -171,6 +160,24 @@ class _CompiledPress(torch.autograd.Function):
         return None, None, *(s if n else None for s, n in zip(slopes, needed, strict=True))
 
 
+def _disorder(
+    matrices: Sequence[NDArray[np.floating]], pressure: Pressure, ends: Ends
+) -> tuple[float, NDArray[np.float64]]:
+    """Cost of 1 - Q, and the (tensors, k, k) derivatives of all that is asked by capacity."""
+    cost, tables = 0.0, np.zeros((len(matrices), ends.modules, ends.modules))
+    if pressure.tables is not None:
+        tables = pressure.interface * pressure.tables
+    if pressure.disorder and ends.sides:
+        masses = np.zeros_like(tables)
+        for matrix, side, mass in zip(matrices, ends.sides, masses, strict=True):
+            add: Any = kernels.add_masses if side.is_plain else kernels.add_entry_masses
+            add(matrix, *side.arrays, mass)
+        q, slope = kernels.q_and_table(masses.sum(0))
+        cost = pressure.disorder * (1 - q)
+        tables -= pressure.disorder * slope
+    return cost, tables
+
+
 def _slopes(
     matrices: Sequence[NDArray[np.floating]],
     shapes: Sequence[torch.Size],
@@ -185,15 +192,13 @@ def _slopes(
     """
     slopes, total = [], 0.0
     for i, matrix in enumerate(matrices):
-        slope, each, bend = np.empty_like(matrix), pressure.l1 / matrix.size, 0.0
-        if pressure.knee:
-            bend = pressure.knee * kernels.mean_square(matrix) ** 0.5 + LEAST_BEND
+        slope, each = np.empty_like(matrix), pressure.l1 / matrix.size
         if ends.sides:
             side = ends.sides[i]
             write: Any = kernels.write_gradient if side.is_plain else kernels.write_entry_gradient
-            total += write(matrix, *side.arrays, tables[i], each, bend, slope)
+            total += write(matrix, *side.arrays, tables[i], each, pressure.knee, slope)
         else:
-            total += kernels.write_magnitude_gradient(matrix, each, bend, slope)
+            total += kernels.write_magnitude_gradient(matrix, each, pressure.knee, slope)
         # Not a tensor's view: to one that owns its numbers the engine adds others in place.
         slopes.append(torch.from_numpy(slope.reshape(shapes[i])))
     return slopes, total
@@ -235,7 +240,7 @@ def _spared(weight: Tensor, knee: float) -> Tensor:
     """What each |w| counts, given how large it is."""
     if not knee:
         return weight.new_ones(())
-    bend = knee * weight.square().mean().sqrt() + LEAST_BEND
+    bend = knee * weight.square().mean().sqrt() + kernels.LEAST_BEND
     return bend / (weight.abs() + bend)
 
 

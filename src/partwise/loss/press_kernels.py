@@ -1,9 +1,9 @@
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 """Compiled passes over one weight tensor, for `press`; they see it as an (r, e) matrix.
 
-`bend` is 0, or what spares weights in use: a magnitude m then counts bend / (m + bend), a constant
-in the gradient. Divisions follow numpy's rules: Python's, which look for zeros, would keep loops
-from running on vectors.
+`knee` is 0, or what spares weights in use: a magnitude m then counts e / (m + e), a constant in the
+gradient, with e the `knee` times the tensor's root mean square. Divisions follow numpy's rules:
+Python's, which look for zeros, would keep loops from running on vectors.
 """
 
 from __future__ import annotations
@@ -11,31 +11,24 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def disorder_of(masses, disorder, interface, shares, tables):
-    """Cost of 1 - Q of the (tensors, k, k) masses; derivatives by capacity go into `tables`."""
-    cost = 0.0
-    tables[:] = 0
-    if disorder:
-        q, slope = q_and_table(masses.sum(0))
-        cost = disorder * (1 - q)
-        tables -= disorder * slope
-    if interface:
-        tables += interface * shares
-    return cost
+LEAST_BEND = 1e-12
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def mean_square(weight):
-    """Mean square of an (r, e) matrix; columns are added up first, in the weights' own type."""
+def bend_of(weight, knee):
+    """`knee` times the root mean square of an (r, e) matrix; 0 without a knee.
+
+    Columns are added up first, in the weights' own type.
+    """
+    if not knee:
+        return 0.0
     r, e = weight.shape
     sums = np.zeros(e, weight.dtype)
     for i in range(r):
         entries = weight[i]
         for j in range(e):
             sums[j] += entries[j] * entries[j]
-    return sums.sum() / (r * e)
+    return knee * (sums.sum() / (r * e)) ** 0.5 + LEAST_BEND
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -67,14 +60,14 @@ def add_entry_masses(weight, row, column, row_scale, column_scale, masses):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def write_gradient(weight, row, column, row_scale, column_scale, table, each, bend, slope):
+def write_gradient(weight, row, column, row_scale, column_scale, table, each, knee, slope):
     """Writes into `slope` (r, e) the derivative by the entries of a matrix.
 
     Args:
         weight, row, column, row_scale, column_scale: as in `add_masses`.
         table: (k, k) derivative by capacity.
         each: derivative by an entry's magnitude, beside that.
-        bend: spares weights in use; 0 presses on all alike.
+        knee: spares weights in use; 0 presses on all alike.
         slope: receives the result.
 
     Returns:
@@ -85,6 +78,7 @@ def write_gradient(weight, row, column, row_scale, column_scale, table, each, be
     for a in range(len(table)):
         for j in range(e):
             lookup[a, j] = table[a, column[j]] * column_scale[j]
+    bend = bend_of(weight, knee)
     numbers, sums = np.array([each, bend]).astype(weight.dtype), np.zeros(e, weight.dtype)
     for i in range(r):
         scale, entries, slopes, out = row_scale[i], weight[i], lookup[row[i]], slope[i]
@@ -101,10 +95,10 @@ def write_gradient(weight, row, column, row_scale, column_scale, table, each, be
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def write_entry_gradient(weight, row, column, row_scale, column_scale, table, each, bend, slope):
+def write_entry_gradient(weight, row, column, row_scale, column_scale, table, each, knee, slope):
     """`write_gradient` where every row reads units of its own."""
     r, e = weight.shape
-    total = 0.0
+    total, bend = 0.0, bend_of(weight, knee)
     for i in range(r):
         for j in range(e):
             share = bend / (abs(weight[i, j]) + bend) if bend else 1.0
@@ -115,9 +109,10 @@ def write_entry_gradient(weight, row, column, row_scale, column_scale, table, ea
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def write_magnitude_gradient(weight, each, bend, slope):
+def write_magnitude_gradient(weight, each, knee, slope):
     """`write_gradient` without modules."""
     r, e = weight.shape
+    bend = bend_of(weight, knee)
     numbers, sums = np.array([each, bend]).astype(weight.dtype), np.zeros(e, weight.dtype)
     for i in range(r):
         entries, out = weight[i], slope[i]
