@@ -34,7 +34,7 @@ from partwise.capability.language import (
 from partwise.files import read_json, write_json
 from partwise.graph import UnitMap
 from partwise.graph.activity import share_graph
-from partwise.loss.shares import ShareSchedule
+from partwise.loss.share_schedule import ShareSchedule
 from partwise.tasks.streams import Corpus, known_streams, read_text
 from partwise.train.gpt_loop import GPTTrainer, train_gpt
 from partwise.train.gpt_recipe import GPTRecipe, recipe_from_settings

@@ -28,7 +28,8 @@ from partwise.graph.activity import silenced
 from partwise.graph.transformer import transformer_map
 from partwise.loss.masking import is_inside, layers_keeping
 from partwise.loss.masses import newman_q_of_masses
-from partwise.loss.shares import SharePenalty, ShareSchedule, share_masses
+from partwise.loss.share_schedule import ShareSchedule
+from partwise.loss.shares import SharePenalty, share_masses
 
 
 def seconds_of(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:

@@ -6,16 +6,10 @@ from partwise.capability.language import without_module
 from partwise.errors import CheckpointError
 from partwise.graph.activity import InputScales, share_graph
 from partwise.graph.transformer import transformer_map
+from partwise.loss.co_usage import by_quota, graph_masses, shared_out
 from partwise.loss.masking import inside_modules
-from partwise.loss.shares import (
-    SharePenalty,
-    ShareSchedule,
-    by_quota,
-    graph_masses,
-    share_masses,
-    share_pull,
-    shared_out,
-)
+from partwise.loss.share_schedule import ShareSchedule
+from partwise.loss.shares import SharePenalty, share_masses, share_pull
 from partwise.modules import newman_q
 from partwise.modules.scores import interface_frac
 from partwise.train.gpt import GPT, GPTConfig
@@ -142,6 +136,35 @@ def test_schedule_and_resume(model):
     assert torch.equal(other(), penalty())
     with pytest.raises(CheckpointError, match="state has 3 units"):
         other.load_state_dict({"labels": torch.zeros(3)})
+
+
+def test_a_tree_built_beside_the_next_steps_is_in_force_after_the_lag(model):
+    at_once = penalty_of(model)
+    at_once.step = 1
+    at_once.refresh()
+    penalty = penalty_of(model, lag=2, start=1, refresh_every=4, freeze_after=2)
+    modules, ids = [], two_alphabets(9, 8)
+    for step in range(8):
+        penalty.run(ids)
+        modules.append(penalty.modules)
+        if step == 2:  # a run that is resumed while the tree is being built goes on alike
+            other = penalty_of(model, lag=2, start=1, refresh_every=4, freeze_after=2)
+            other.load_state_dict({k: v.clone() for k, v in penalty.state_dict().items()})
+            other()
+            other.run(ids)
+        penalty()
+    assert modules == [1, 1, 1, 2, 2, 2, 2, 2]
+    assert (penalty.labels == other.labels).all()
+    assert (penalty.labels == at_once.labels)[:VOCABULARY].all()
+    assert not any(name.startswith("refresh") for name in penalty.state_dict())
+
+
+def test_a_lag_is_shorter_than_the_time_to_the_next_tree(model):
+    penalty = penalty_of(model, lag=50, start=0, refresh_every=3)
+    for _ in range(3):
+        penalty.run(two_alphabets(9, 8))
+        penalty()
+    assert penalty.modules == 2
 
 
 def test_silenced_steps_run_each_sequence_without_the_modules_it_has_no_tokens_of(model):

@@ -20,7 +20,8 @@ from partwise.capability.language import token_loss
 from partwise.graph.transformer import transformer_map
 from partwise.loss.masking import is_inside, layers_keeping
 from partwise.loss.sharding import whole
-from partwise.loss.shares import SharePenalty, ShareSchedule, share_masses, share_pull
+from partwise.loss.share_schedule import ShareSchedule
+from partwise.loss.shares import SharePenalty, share_masses, share_pull
 from partwise.tasks.streams import known_streams
 from partwise.train.gpt import GPT, GPTConfig
 
@@ -41,7 +42,14 @@ def train(rank, ranks, out, kind):
     model = GPT(GPTConfig(len(corpus.vocabulary), CONTEXT, 16, 4, 1))
     wrapped = WRAPPERS[kind](model)
     schedule = ShareSchedule(
-        start=3, ramp=4, refresh_every=4, mask_after=2, probes=150, watch_every=2, mask_share=0.6
+        start=3,
+        ramp=4,
+        refresh_every=4,
+        lag=1,
+        mask_after=2,
+        probes=150,
+        watch_every=2,
+        mask_share=0.6,
     )
     penalty = SharePenalty(
         model,

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from partwise.errors import RecipeError, TrainingError
-from partwise.loss.shares import ShareSchedule
+from partwise.loss.share_schedule import ShareSchedule
 from partwise.tasks.streams import known_streams
 from partwise.train.gpt import GPT, GPTConfig
 from partwise.train.gpt_loop import GPTTrainer, train_gpt

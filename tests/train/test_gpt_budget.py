@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from partwise.errors import DataError, RecipeError
-from partwise.loss.shares import ShareSchedule
+from partwise.loss.share_schedule import ShareSchedule
 from partwise.tasks.streams import known_streams
 from partwise.train.gpt_budget import Reference
 from partwise.train.gpt_loop import GPTTrainer, train_gpt

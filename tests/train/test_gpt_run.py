@@ -25,7 +25,7 @@ from partwise.errors import (
     UnreadableModelError,
 )
 from partwise.files import write_bytes
-from partwise.loss.shares import ShareSchedule
+from partwise.loss.share_schedule import ShareSchedule
 from partwise.tasks.streams import known_streams
 from partwise.train.gpt_eval import evaluate
 from partwise.train.gpt_loop import GPTTrainer

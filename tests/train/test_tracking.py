@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from partwise.errors import MissingExtraError, RecipeError, TrainingError
-from partwise.loss.shares import ShareSchedule
+from partwise.loss.share_schedule import ShareSchedule
 from partwise.train.gpt_recipe import GPTRecipe, recipe_from_settings
 from partwise.train.gpt_run import resume, train_from_scratch
 from partwise.train.tracking import tracking

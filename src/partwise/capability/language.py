@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from partwise.graph import UnitGraph, UnitMap
 from partwise.graph.activity import logits_of
+from partwise.loss.co_usage import graph_masses
 from partwise.loss.masking import masked_weights
-from partwise.loss.shares import graph_masses
 from partwise.modules import newman_q, search_modules
 from partwise.modules.scores import interface_frac, purity
 from partwise.tasks.streams import Corpus

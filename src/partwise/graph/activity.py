@@ -31,6 +31,8 @@ TOKENS_AT_ONCE = 32_768
 LOGITS_AT_ONCE = 2**26
 """Logits in one forward pass, unless one sequence has more."""
 NO_TARGET = -100
+WATCHED = 4096
+"""Tokens that input scales are measured over in one step, at most."""
 
 
 @contextlib.contextmanager
@@ -124,7 +126,8 @@ class InputScales:
     def _see(self, position: int, block: WeightBlock, x: Tensor) -> None:
         if not x.dtype.is_floating_point:
             return
-        now = x.flatten(0, -2).float().square().mean(0)
+        rows = x.flatten(0, -2)
+        now = rows[:: -(-len(rows) // WATCHED)].float().square().mean(0)
         old = self.squares[position].to(now)
         self.squares[position] = old * self.keep + now * (1 - self.keep) if self.seen else now
 
@@ -267,11 +270,11 @@ class Usage(NamedTuple):
     """How much units were used, and what was hard.
 
     Attributes:
-        units: (n, s) usage of each unit in each sequence.
+        units: (n, s) usage of each unit in each sequence, on the device of the sequences.
         nats: (vocabulary,) total next-token loss at each token.
     """
 
-    units: NDArray[np.float32]
+    units: Tensor
     nats: NDArray[np.float64]
 
 
@@ -294,7 +297,7 @@ def unit_usage(
     span = piece if piece is not None and length % piece == 0 else length
     measured = [_usage_of(model, units, part, span) for part in _parts(model, sequences)]
     return Usage(
-        np.concatenate([each.units for each in measured], 1),
+        torch.cat([each.units for each in measured], 1),
         np.sum([each.nats for each in measured], 0),
     )
 
@@ -308,21 +311,21 @@ def _parts(model: nn.Module, sequences: Tensor) -> Sequence[Tensor]:
 
 
 def _usage_of(model: nn.Module, units: UnitMap, sequences: Tensor, span: int) -> Usage:
-    usage = torch.zeros(units.n, sequences.numel() // span)
+    usage = torch.zeros(units.n, sequences.numel() // span, device=sequences.device)
     residual = torch.zeros(units.n, dtype=torch.bool)
     for group in units.groups:
         residual[group.start : group.stop] = group.kind == "residual"
 
     def see(position: int, block: WeightBlock, x: Tensor) -> None:
+        senders = block.senders.to(x.device)
         if not x.dtype.is_floating_point:
-            counts = torch.zeros(usage.shape[1], len(block.senders))
-            counts.scatter_add_(1, x.cpu().reshape(-1, span), torch.ones(usage.shape[1], span))
-            usage.index_add_(0, block.senders, counts.T / span)
+            ids = x.reshape(-1, span)
+            counts = torch.zeros(len(ids), len(senders), device=x.device)
+            counts.scatter_add_(1, ids, torch.ones_like(ids, dtype=counts.dtype))
+            usage.index_add_(0, senders, counts.T / span)
         elif not residual[block.senders[0]]:
-            own, place = torch.unique(block.senders, return_inverse=True)
-            squares = torch.zeros(*x.shape[:2], len(own), dtype=torch.float32)
-            squares.index_add_(2, place, x.float().cpu().square())
-            usage[own] = squares.sqrt().view(-1, span, len(own)).mean(1).T
+            own, size = _sizes(x.float(), senders)
+            usage[own] = size.view(-1, span, len(own)).mean(1).T
 
     with reading_inputs(model, units, see):
         logits = logits_of(model(sequences))
@@ -332,12 +335,23 @@ def _usage_of(model: nn.Module, units: UnitMap, sequences: Tensor, span: int) ->
     )  # of all positions: leaving the last one out of the logits would copy them
     nats = torch.zeros(logits.shape[-1], dtype=torch.float64)
     nats.index_add_(0, targets.clamp_min(0).cpu(), loss.double().cpu())
-    return Usage(usage.numpy(), nats.numpy())
+    return Usage(usage, nats.numpy())
 
 
-def co_usage_graph(
-    usage: NDArray[np.float32], min_correlation: float = MIN_CORRELATION
-) -> UnitGraph:
+def _sizes(x: Tensor, senders: Tensor) -> tuple[Tensor, Tensor]:
+    """Units and the (b, t, units) norms of what they send, given (b, t, channels) of it.
+
+    By products, whose sums come out the same on every run, unlike scattered ones on a GPU.
+    """
+    own, place = torch.unique(senders, return_inverse=True)
+    if len(own) == len(senders):
+        return senders, x.abs()
+    members = F.one_hot(place, len(own)).to(x)
+    with torch.autocast(x.device.type, enabled=False):
+        return own, (x.square() @ members).sqrt()
+
+
+def co_usage_graph(usage: Tensor, min_correlation: float = MIN_CORRELATION) -> UnitGraph:
     """Squared positive correlation of usages; weaker than `min_correlation` is no edge.
 
     Args:
@@ -345,14 +359,14 @@ def co_usage_graph(
         min_correlation: with s sequences noise has a correlation of about 1/sqrt(s).
     """
     unit = _standardised(usage)
-    correlation = np.triu(unit @ unit.T / usage.shape[1], 1)
-    u, v = np.nonzero(correlation > min_correlation)
-    capacity = np.minimum(correlation[u, v].astype(np.float64), 1.0) ** 2
-    return UnitGraph.from_edges(len(usage), u, v, capacity)
+    correlation = (unit @ unit.T / usage.shape[1]).triu(1).cpu()
+    u, v = (correlation > min_correlation).nonzero(as_tuple=True)
+    capacity = correlation[u, v].double().clamp(max=1.0).square()
+    return UnitGraph.from_edges(len(usage), u.numpy(), v.numpy(), capacity.numpy())
 
 
 def co_usage_pull(
-    usage: NDArray[np.float32],
+    usage: Tensor,
     labels: NDArray[np.int64],
     k: int,
     min_correlation: float = MIN_CORRELATION,
@@ -371,20 +385,22 @@ def co_usage_pull(
     """
     unit = _standardised(usage)
     known = np.flatnonzero(labels >= 0)
-    members = np.eye(k)[labels[known]]
-    pull = np.zeros((len(usage), k))
-    for start in range(0, len(usage), chunk):
-        correlation = unit[start : start + chunk] @ unit[known].T / usage.shape[1]
-        capacity = np.where(correlation > min_correlation, correlation, 0.0) ** 2
-        pull[start : start + chunk] = capacity @ members
+    members = F.one_hot(torch.from_numpy(labels[known]), k).to(unit)
+    others = unit[torch.from_numpy(known).to(unit.device)].T / usage.shape[1]
+    pulls = []
+    for part in unit.split(chunk):
+        correlation = part @ others
+        correlation[correlation <= min_correlation] = 0
+        pulls.append(correlation.square_() @ members)
+    pull: NDArray[np.float64] = torch.cat(pulls).cpu().double().numpy()
     return pull / np.maximum(pull.sum(0), 1e-12)
 
 
-def _standardised(usage: NDArray[np.float32]) -> NDArray[np.float32]:
+def _standardised(usage: Tensor) -> Tensor:
     """Each row shifted and scaled to mean 0 and deviation 1; rows that never change are 0."""
-    centred = usage - usage.mean(1, keepdims=True)
-    spread = centred.std(1, keepdims=True)
-    return np.where(spread > 1e-9, centred / np.maximum(spread, 1e-9), 0).astype(np.float32)
+    centred = usage - usage.mean(1, keepdim=True)
+    spread = centred.std(1, correction=0, keepdim=True)
+    return torch.where(spread > 1e-9, centred / spread.clamp_min(1e-9), 0)
 
 
 def subgraph(graph: UnitGraph, units: NDArray[np.int64]) -> UnitGraph:

@@ -71,9 +71,13 @@ class WeightBlock:
             raise GraphError(f"the model has no weight '{self.parameter}' any more")
         return weight
 
-    def pick(self, per_unit: Tensor) -> tuple[Tensor, Tensor]:
-        """A per-unit tensor (n,), laid out to broadcast over the block: (r, 1) and (r or 1, c)."""
-        return per_unit[self.rows][:, None], per_unit[self.columns]
+    def pick(self, per_unit: Tensor, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+        """A per-unit tensor (n,), laid out to broadcast over the block: (r, 1) and (r or 1, c).
+
+        On a device, if one is given.
+        """
+        rows, columns = per_unit[self.rows][:, None], per_unit[self.columns]
+        return rows.to(device), columns.to(device)
 
 
 def owner_of(model: nn.Module, path: Sequence[str]) -> nn.Module:

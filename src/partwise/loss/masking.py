@@ -56,22 +56,22 @@ def inside_modules(
     """
     kept = {}
     for block in units.blocks:
-        rows, columns = block.pick(labels)
+        weight = model.get_parameter(block.parameter)
+        rows, columns = block.pick(labels, weight.device)
         keep = rows == columns
         if pair is not None:
             a, b = pair
             keep = ~((rows == a) & (columns == b) | (rows == b) & (columns == a))
         if free is not None:
-            keep = keep | free[columns if block.transposed else rows]
-        weight = model.get_parameter(block.parameter)
-        kept[block.parameter] = wide(keep, weight).to(weight.device)
+            keep = keep | free.to(keep.device)[columns if block.transposed else rows]
+        kept[block.parameter] = wide(keep, weight)
     return kept
 
 
 def is_inside(labels: Tensor, block: WeightBlock, weight: Tensor) -> Tensor:
     """Which of a block's weights lie inside a module of (n,) labels, as `Keep` wants it."""
-    rows, columns = block.pick(labels)
-    return wide(rows == columns, weight).to(weight.device)
+    rows, columns = block.pick(labels, weight.device)
+    return wide(rows == columns, weight)
 
 
 def factors(model: nn.Module, kept: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,21 +20,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from partwise.errors import TrainingError
-from partwise.graph import UnitGraph, UnitMap
-from partwise.graph.activity import (
-    InputScales,
-    Usage,
-    co_usage_graph,
-    co_usage_pull,
-    silenced,
-    unit_usage,
-)
+from partwise.graph import UnitMap
+from partwise.graph.activity import InputScales, Usage, silenced, unit_usage
 from partwise.loss.budget import BACK_OFF, GROWTH
+from partwise.loss.co_usage import Pull, completed_labels, token_graph, tree_labels
 from partwise.loss.masking import inside_modules, is_inside, layers_keeping
 from partwise.loss.masses import interface_share, newman_q_of_masses
 from partwise.loss.resuming import check_units, is_drawn
 from partwise.loss.sharding import (
-    Pull,
     block_weights,
     from_first,
     is_sharded,
@@ -45,64 +39,12 @@ from partwise.loss.sharding import (
     whole,
 )
 from partwise.loss.share_inputs import Senders, module_inputs
-from partwise.modules import search_modules
+from partwise.loss.share_schedule import ShareSchedule
 
 ABSENT = 0.02
 """A sequence does without modules that less than this share of its tokens belongs to."""
 SILENCED = 1
 """What sets the draw of silenced steps apart from that of masked steps."""
-
-
-@dataclass(frozen=True)
-class ShareSchedule:
-    """When and how hard the penalty presses; with `strength` and `mask_share` 0, not at all.
-
-    Attributes:
-        strength: weight of the penalty, in nats per unit of Newman's Q.
-        start: steps of plain training before the first partition.
-        ramp: steps over which the strength rises from 0 to full.
-        press_every: steps between steps with a penalty, which then counts as many times; large
-            networks save time with 4.
-        refresh_every: steps between partitions.
-        freeze_after: steps after `start` from which the partition no longer changes.
-        inflations: powers of the co-usage capacities that trees are built for.
-        min_gain: Q that a split must earn to be kept.
-        min_contrast: how distinct a split must be to be kept (see `search_modules`).
-        modules: how many modules are wanted; as many as the tree shows, if 0.
-        min_correlation: weakest correlation of usages that is an edge.
-        quota_power: heads, neurons and channels go to modules in proportion to the loss at their
-            tokens to this power.
-        mask_share: share of steps in which the network runs without its interface weights.
-        silence_share: share of steps in which every sequence runs without the heads and neurons
-            of modules that it has no tokens of.
-        mask_after: steps after `start` before masking and silencing begin.
-        probes: pieces of text that usage is measured over.
-        piece: tokens per piece; longer sequences are cut into such.
-        tree_units: tokens that the cut tree of co-usage is built over, at most.
-        watch_every: steps between measurements of input scales.
-        seed: seed of the choice of masked and of silenced steps.
-    """
-
-    strength: float = 3.0
-    start: int = 400
-    ramp: int = 1600
-    press_every: int = 1
-    refresh_every: int = 50
-    freeze_after: int = 300
-    inflations: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
-    min_gain: float = 0.05
-    min_contrast: float = 0.7
-    modules: int = 0
-    min_correlation: float = 0.12
-    quota_power: float = 1.0
-    mask_share: float = 0.2
-    silence_share: float = 0.2
-    mask_after: int = 800
-    probes: int = 768
-    piece: int = 32
-    tree_units: int = 2048
-    watch_every: int = 4
-    seed: int = 0
 
 
 def share_masses(
@@ -114,18 +56,45 @@ def share_masses(
     Differentiable in the weights: one pass over each, no graph in sight. Of a model that FSDP
     shards, all processes must ask; each gets the same masses, and its own shards' gradient.
     """
-    k = int(labels.max()) + 1
-    weights = block_weights(model, units)
-    here = labels.to(weights[0].device)
-    senders = []
-    for i, block in enumerate(units.blocks):
-        ones = torch.ones(len(block.senders), device=here.device)
+    device = block_weights(model, units)[0].device
+    return _masses(model, units, Members.of(units, labels, device), scales)
+
+
+@dataclass(frozen=True)
+class Members:
+    """Modules of the units at the ends of all weights, where the weights are.
+
+    A GPU that is handed indices at every step waits for each of them.
+
+    Attributes:
+        senders: (senders,) module of each, per block.
+        receivers: (rows, k) one-hot modules of the receivers of all blocks.
+    """
+
+    senders: tuple[Tensor, ...]
+    receivers: Tensor
+
+    @classmethod
+    def of(cls, units: UnitMap, labels: Tensor, device: torch.device) -> Members:
+        """Those of a partition, (n,) long."""
+        senders = tuple(labels[block.senders].to(device) for block in units.blocks)
+        rows = labels[torch.cat([block.receivers for block in units.blocks])]
+        one_hot = torch.nn.functional.one_hot(rows, int(labels.max()) + 1)
+        return cls(senders, one_hot.float().to(device))
+
+
+def _masses(
+    model: nn.Module, units: UnitMap, members: Members, scales: InputScales | None
+) -> Tensor:
+    senders, k = [], members.receivers.shape[1]
+    for i, (block, module) in enumerate(zip(units.blocks, members.senders, strict=True)):
+        ones = torch.ones(len(module), device=module.device)
         scale = ones if scales is None else scales[i].to(ones)
-        senders.append(Senders(here[block.senders], scale, block.transposed))
-    into = (sharded_inputs if is_sharded(model) else module_inputs)(weights, senders, k)
+        senders.append(Senders(module, scale, block.transposed))
+    inputs = sharded_inputs if is_sharded(model) else module_inputs
+    into = inputs(block_weights(model, units), senders, k)
     shares = into / into.sum(1, keepdim=True).clamp_min(1e-12)
-    receivers = torch.cat([block.receivers for block in units.blocks])
-    return torch.nn.functional.one_hot(here[receivers], k).to(shares).T @ shares
+    return members.receivers.to(shares).T @ shares
 
 
 @torch.no_grad()
@@ -145,14 +114,51 @@ def share_pull(
     pull = torch.zeros(units.n, k)
     weights = block_weights(model, units)
     for i, block in enumerate(units.blocks):
-        matrix = whole(weights[i]).abs().float().cpu()
+        matrix = whole(weights[i]).abs().float()
         matrix = matrix.T if block.transposed else matrix  # receivers x senders
         if scales is not None:
-            matrix = matrix * scales[i].cpu()
+            matrix = matrix * scales[i].to(matrix)
         share = matrix / matrix.sum(1, keepdim=True).clamp_min(1e-12)
-        pull.index_add_(0, block.receivers, share @ members[block.senders])
-        pull.index_add_(0, block.senders, share.T @ members[block.receivers])
+        read, written = (members[ends].to(share) for ends in (block.senders, block.receivers))
+        pull.index_add_(0, block.receivers, (share @ read).cpu())
+        pull.index_add_(0, block.senders, (share.T @ written).cpu())
     return pull.double().numpy()
+
+
+@dataclass
+class Refresh:
+    """A partition that is being looked for.
+
+    Attributes:
+        due: the step from which it is in force.
+        usage: what it is made from; None on processes that have no part in it.
+        tokens: what the cut tree says of tokens, as soon as it is known (see `tree_labels`).
+    """
+
+    due: int
+    usage: Usage | None = None
+    tokens: Future[NDArray[np.int64]] | None = None
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All of it, once the tree is there."""
+        state = {"refresh/due": torch.tensor(self.due)}
+        if self.usage is not None and self.tokens is not None:
+            state["refresh/usage"] = self.usage.units
+            state["refresh/nats"] = torch.from_numpy(self.usage.nats)
+            state["refresh/tokens"] = torch.from_numpy(self.tokens.result())
+        return state
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor], device: torch.device) -> Refresh | None:
+        """What a state holds; None, if nothing was being looked for."""
+        if "refresh/due" not in state:
+            return None
+        refresh = cls(int(state["refresh/due"]))
+        if "refresh/tokens" in state:
+            units, nats = state["refresh/usage"].to(device), state["refresh/nats"].numpy()
+            refresh.usage, refresh.tokens = Usage(units, nats), Future()
+            refresh.tokens.set_result(state["refresh/tokens"].numpy())
+        return refresh
 
 
 class SharePenalty:
@@ -160,7 +166,8 @@ class SharePenalty:
 
     Every `refresh_every` steps the usage of units over probe sequences becomes a co-usage graph,
     the graph a cut tree and the tree a partition of tokens, heads and neurons; residual channels
-    are shared out between the modules. Between refreshes the penalty is strength · (1 - Q) of
+    are shared out between the modules. The tree may be built in a thread, beside the next `lag`
+    steps; the same steps, whatever it takes. Between refreshes the penalty is strength · (1 - Q) of
     that partition over contribution shares.
 
         penalty = SharePenalty(model, units, probe)
@@ -199,6 +206,8 @@ class SharePenalty:
         self.pressure = 1.0
         self.labels = torch.zeros(units.n, dtype=torch.long)
         self._kept: dict[str, Tensor] = {}
+        self._members: Members | None = None
+        self._refresh: Refresh | None = None
 
     @property
     def modules(self) -> int:
@@ -224,7 +233,10 @@ class SharePenalty:
         self.step += 1
         if weight == 0 or self.modules == 1:
             return next(self.model.parameters()).new_zeros(())
-        masses = share_masses(self.model, self.units, self.labels, self.scales)
+        if self._members is None:
+            device = block_weights(self.model, self.units)[0].device
+            self._members = Members.of(self.units, self.labels, device)
+        masses = _masses(self.model, self.units, self._members, self.scales)
         return weight * (1 - newman_q_of_masses(masses))
 
     def adapt(self, loss: float, allowed: float) -> None:
@@ -257,39 +269,68 @@ class SharePenalty:
                 "gradient checkpointing runs layers again without their masks; turn it off, or "
                 "set mask_share = 0 and silence_share = 0"
             )
-        since = self.step - self.schedule.start
-        in_time = self.active and 0 <= since <= self.schedule.freeze_after
         first = self.step != self._begun
         self._begun = self.step
-        if first and in_time and since % self.schedule.refresh_every == 0:
-            self.refresh()
+        if first and self.active:
+            self._look_for_modules()
         ids = inputs[0] if inputs else named.get("input_ids")
         with self._watching(first), self._silencing(ids), self._masking():
             return self.wrapped(*inputs, **named)
 
+    def _look_for_modules(self) -> None:
+        """Begins what is due to be looked for at this step, and puts in force what was found."""
+        s, since = self.schedule, self.step - self.schedule.start
+        if 0 <= since <= s.freeze_after and since % s.refresh_every == 0:
+            self._begin_refresh()
+        if self._refresh is not None and self.step >= self._refresh.due:
+            self._end_refresh(self._refresh)
+
     def refresh(self) -> None:
         """Finds the partition anew from usage over the probe sequences."""
-        labels = torch.zeros(self.units.n, dtype=torch.long)
+        self._end_refresh(self._begin_refresh())
+
+    def _begin_refresh(self) -> Refresh:
+        """Measures usage, and has a thread build the tree: on a GPU the next steps go on beside."""
+        lag = min(self.schedule.lag, self.schedule.refresh_every - 1)
+        self._refresh = Refresh(self.step + lag)
         if rank() == 0 or is_sharded(self.model):
-            labels = self._found()
+            probe, piece = self.probe(self.step), self.schedule.piece
+            with torch.autocast(self._device.type, enabled=False):
+                self._refresh.usage = unit_usage(self.model, self.units, probe, piece)
+        if rank() == 0 and self._refresh.usage is not None:
+            with torch.autocast(self._device.type, enabled=False):
+                graph, place = token_graph(self.units, self._refresh.usage, self.schedule)
+            thread = ThreadPoolExecutor(1)
+            self._refresh.tokens = thread.submit(tree_labels, graph, place, self.schedule)
+            thread.shutdown(wait=False)
+        return self._refresh
+
+    def _end_refresh(self, refresh: Refresh) -> None:
+        labels, self._refresh = torch.zeros(self.units.n, dtype=torch.long), None
+        if rank() == 0 or is_sharded(self.model):
+            with torch.autocast(self._device.type, enabled=False):
+                labels = self._found(refresh)
         self.set_labels(from_first(labels))
 
-    def _found(self) -> Tensor:
-        device = next(self.model.parameters()).device.type
-        with torch.autocast(device, enabled=False):
-            usage = unit_usage(self.model, self.units, self.probe(self.step), self.schedule.piece)
-            pull = partial(share_pull, self.model, self.units, self.scales)
-            if is_sharded(self.model):
-                decide = partial(self._labels, usage)
-                return led_by_first(decide, pull, self.units.n)
-            return torch.from_numpy(self._labels(usage, pull))
+    def _found(self, refresh: Refresh) -> Tensor:
+        def decide(pull: Pull) -> NDArray[np.int64]:
+            assert refresh.usage is not None
+            assert refresh.tokens is not None
+            tokens = refresh.tokens.result()
+            return completed_labels(self.units, refresh.usage, tokens, pull, self.schedule)
 
-    def _labels(self, usage: Usage, pull: Pull) -> NDArray[np.int64]:
-        return co_usage_labels(self.units, usage, pull, self.schedule)
+        pull = partial(share_pull, self.model, self.units, self.scales)
+        if is_sharded(self.model):
+            return led_by_first(decide, pull, self.units.n)
+        return torch.from_numpy(decide(pull))
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
 
     def set_labels(self, labels: Tensor) -> None:
         """Puts a partition in force, (n,) long."""
-        self.labels = labels
+        self.labels, self._members = labels, None
         # Masks of a sharded model are made layer by layer: all of them are a quarter of the whole.
         sharded = is_sharded(self.model)
         self._kept = {} if sharded else inside_modules(self.model, self.units, labels)
@@ -316,6 +357,8 @@ class SharePenalty:
         state = {"step": torch.tensor(self.step), "labels": self.labels}
         state["seen"] = torch.tensor(self.scales.seen)
         state["pressure"] = torch.tensor(self.pressure, dtype=torch.float64)
+        if self._refresh is not None:
+            state |= self._refresh.state_dict()
         return state | {f"squares/{i}": square for i, square in enumerate(self.scales.squares)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -329,6 +372,7 @@ class SharePenalty:
         self.scales.seen = bool(state["seen"])
         self.scales.squares = [state[f"squares/{i}"] for i in range(len(self.units.blocks))]
         self.set_labels(state["labels"])
+        self._refresh = Refresh.from_state(state, self._device)
 
     @contextlib.contextmanager
     def _watching(self, first: bool) -> Iterator[None]:
@@ -368,116 +412,3 @@ class SharePenalty:
         s = self.schedule
         some = s.mask_share > 0 or s.silence_share > 0
         return some and self.modules > 1 and self.step >= s.start + s.mask_after
-
-
-def graph_masses(graph: UnitGraph) -> Callable[[NDArray[np.int64], int], NDArray[np.float64]]:
-    """`(labels, k) -> (n, k)` capacity between each unit and the units of each module.
-
-    Units with label -1 belong to none.
-    """
-
-    def masses(labels: NDArray[np.int64], k: int) -> NDArray[np.float64]:
-        out = np.zeros((graph.n, k + 1))
-        np.add.at(out, (graph.sources, labels[graph.targets]), graph.capacities)
-        np.add.at(out, (graph.targets, labels[graph.sources]), graph.capacities)
-        return out[:, :k]
-
-    return masses
-
-
-def co_usage_labels(
-    units: UnitMap,
-    usage: Usage,
-    pull: Callable[[NDArray[np.int64], int], NDArray[np.float64]],
-    schedule: ShareSchedule,
-) -> NDArray[np.int64]:
-    """(n,) modules: how many and which tokens by the cut tree of co-usage, the rest by quota.
-
-    The tree is built over tokens (of a large vocabulary those in most use), since which of them go
-    together does not depend on what has been learnt. Where it shows more than one module, other
-    tokens go where they are used, and every layer's heads and neurons, and the residual channels,
-    are shared out in proportion to what the modules' tokens are hard to predict: heads and neurons
-    to the module they are used with, channels to the module they share most capacity with. Without
-    quotas a module can end up without a head in a layer.
-
-    Args:
-        units: the unit map.
-        usage: from `unit_usage`.
-        pull: `(labels, k) -> (n, k)` capacity between each unit and each module.
-        schedule: how the tree is cut, and the power of the quotas.
-    """
-    kinds = np.repeat([g.kind for g in units.groups], [len(g) for g in units.groups])
-    labels = tree_labels(kinds, usage, schedule)
-    k = int(labels.max()) + 1
-    if k < 2:
-        return np.zeros(units.n, np.int64)
-    used_with = co_usage_pull(usage.units, labels, k, schedule.min_correlation)
-    rest = (kinds == "token") & (labels < 0) & (used_with.sum(1) > 0)
-    labels[rest] = used_with[rest].argmax(1)
-    need = np.full(k, 1e-9)
-    first = next(g for g in units.groups if g.kind == "token")
-    tokens = labels[first.start : first.stop]
-    np.add.at(need, tokens[tokens >= 0], usage.nats[tokens >= 0])
-    need **= schedule.quota_power
-    for group in units.groups:
-        if group.kind in ("head", "neuron"):
-            place = slice(group.start, group.stop)
-            labels[place] = by_quota(used_with[place], shared_out(need, len(group)))
-    residual = np.flatnonzero(kinds == "residual")
-    channels = pull(labels, k)[residual]
-    channels /= np.maximum(channels.sum(0), 1e-12)
-    labels[residual] = by_quota(channels, shared_out(need, len(residual)))
-    loners = np.flatnonzero(labels < 0)
-    if len(loners):
-        labels[loners] = pull(labels, k)[loners].argmax(1)
-    return labels
-
-
-def tree_labels(
-    kinds: NDArray[np.str_], usage: Usage, schedule: ShareSchedule
-) -> NDArray[np.int64]:
-    """(n,) modules of the tokens that the cut tree of co-usage is built over; -1 elsewhere."""
-    labels = np.full(len(kinds), -1)
-    tokens = np.flatnonzero(kinds == "token")
-    most_used = np.argsort(-usage.units[tokens].sum(1), kind="stable")
-    own = np.sort(tokens[most_used[: schedule.tree_units]])
-    together = co_usage_graph(usage.units[own], schedule.min_correlation)
-    alive = together.degrees() > 0
-    if alive.any():
-        nest = search_modules(
-            together, schedule.min_gain, schedule.inflations, min_contrast=schedule.min_contrast
-        )
-        wanted = min(schedule.modules, int(nest.pieces.max()) + 1)
-        found = nest.labels_at(wanted) if wanted else nest.labels
-        labels[own[alive]] = np.unique(found[alive], return_inverse=True)[1]
-    return labels
-
-
-def shared_out(weights: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """`count` things shared out in proportion to `weights`, at least one each.
-
-    >>> shared_out(np.array([3.0, 1.0]), 8).tolist()
-    [6, 2]
-    """
-    exact = np.maximum(1.0, weights / weights.sum() * count)
-    parts = np.floor(exact).astype(np.int64)
-    while parts.sum() > count:
-        parts[parts.argmax()] -= 1
-    for i in np.argsort(parts - exact, kind="stable")[: count - parts.sum()]:
-        parts[i] += 1
-    return parts
-
-
-def by_quota(pull: NDArray[np.float64], quotas: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(c,) a module for each channel, most decided channels first, as many as each quota allows.
-
-    >>> by_quota(np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4]]), np.array([1, 2])).tolist()
-    [0, 1, 1]
-    """
-    share = pull / np.maximum(pull.sum(1, keepdims=True), 1e-12)
-    left, labels = quotas.copy(), np.zeros(len(pull), np.int64)
-    for channel in np.argsort(-share.max(1), kind="stable"):
-        open_modules = np.flatnonzero(left > 0)
-        labels[channel] = open_modules[share[channel, open_modules].argmax()]
-        left[labels[channel]] -= 1
-    return labels

@@ -212,7 +212,7 @@ def _merge_order(mass):
     return pairs, costs
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _move_units(starts, others, capacities, degrees, labels, k, min_units, rounds):
     """Moves units, heaviest first, to the module where they gain Q; `labels` in place."""
     total = degrees.sum()
@@ -246,7 +246,7 @@ def _move_units(starts, others, capacities, degrees, labels, k, min_units, round
             return
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _lowest_common_ancestors(parent, order, sources, targets):
     """(m,) lowest common ancestor of every edge's ends, by heavy paths (O(log n) each)."""
     n = len(parent)
@@ -275,7 +275,7 @@ def _lowest_common_ancestors(parent, order, sources, targets):
     return meet
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _greedy_split(parent, order, sources, targets, capacities, degrees, max_modules, min_units):
     n = len(parent)
     total = degrees.sum()
@@ -300,7 +300,7 @@ def _greedy_split(parent, order, sources, targets, capacities, degrees, max_modu
     return labels, gains
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _best_split(
     parent, order, sources, targets, capacities, degrees, meet, labels, removed, min_units
 ):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from partwise.errors import RecipeError
-from partwise.loss.shares import ShareSchedule
+from partwise.loss.share_schedule import ShareSchedule
 from partwise.train.tracking import TRACKERS
 
 PRECISIONS = ("float32", "bfloat16")

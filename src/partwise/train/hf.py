@@ -14,7 +14,8 @@ from partwise.errors import CheckpointError, MissingExtraError, OutputError
 from partwise.files import read_tensors, write_tensors
 from partwise.graph.activity import logits_of
 from partwise.graph.transformer import transformer_map
-from partwise.loss.shares import SharePenalty, ShareSchedule
+from partwise.loss.share_schedule import ShareSchedule
+from partwise.loss.shares import SharePenalty
 
 PENALTY = "penalty.safetensors"
 

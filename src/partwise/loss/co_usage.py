@@ -1,0 +1,183 @@
+"""Modules of a transformer from co-usage: tokens by its cut tree, all other units by quota."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+
+from partwise.graph import UnitGraph, UnitMap
+from partwise.graph.activity import Usage, co_usage_graph, co_usage_pull
+from partwise.loss.share_schedule import ShareSchedule
+from partwise.modules import search_modules
+
+Pull = Callable[[NDArray[np.int64], int], NDArray[np.float64]]
+"""`(labels, k) -> (n, k)` capacity between each unit and the units of each module."""
+
+
+def graph_masses(graph: UnitGraph) -> Callable[[NDArray[np.int64], int], NDArray[np.float64]]:
+    """`(labels, k) -> (n, k)` capacity between each unit and the units of each module.
+
+    Units with label -1 belong to none.
+    """
+
+    def masses(labels: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+        out = np.zeros((graph.n, k + 1))
+        np.add.at(out, (graph.sources, labels[graph.targets]), graph.capacities)
+        np.add.at(out, (graph.targets, labels[graph.sources]), graph.capacities)
+        return out[:, :k]
+
+    return masses
+
+
+def co_usage_labels(
+    units: UnitMap, usage: Usage, pull: Pull, schedule: ShareSchedule
+) -> NDArray[np.int64]:
+    """(n,) modules: how many and which tokens by the cut tree of co-usage, the rest by quota.
+
+    Args:
+        units: the unit map.
+        usage: from `unit_usage`.
+        pull: capacity between units and modules, for what usage does not decide.
+        schedule: how the tree is cut, and the power of the quotas.
+    """
+    tokens = tree_labels(*token_graph(units, usage, schedule), schedule)
+    return completed_labels(units, usage, tokens, pull, schedule)
+
+
+def token_graph(
+    units: UnitMap, usage: Usage, schedule: ShareSchedule
+) -> tuple[UnitGraph, NDArray[np.int64]]:
+    """Co-usage of the tokens that the cut tree is built over, and the (n,) place of each there.
+
+    Which tokens go together does not depend on what has been learnt. Of a large vocabulary they
+    are those in most use; the place of all other units is -1.
+    """
+    tokens = _of_kind(units, "token")
+    used = usage.units.sum(1).cpu().numpy()[tokens]
+    most_used = np.argsort(-used, kind="stable")
+    own = np.sort(tokens[most_used[: schedule.tree_units]])
+    place = np.full(units.n, -1)
+    place[own] = np.arange(len(own))
+    together = usage.units[torch.from_numpy(own).to(usage.units.device)]
+    return co_usage_graph(together, schedule.min_correlation), place
+
+
+def tree_labels(
+    graph: UnitGraph, place: NDArray[np.int64], schedule: ShareSchedule
+) -> NDArray[np.int64]:
+    """(n,) modules by the cut tree of co-usage; -1 for units that it does not show.
+
+    Args:
+        graph: co-usage of some units.
+        place: (n,) place of each unit in that graph; -1 for others.
+        schedule: how the tree is cut.
+    """
+    found = np.full(graph.n + 1, -1)
+    alive = np.flatnonzero(graph.degrees() > 0)
+    if len(alive):
+        nest = search_modules(
+            graph, schedule.min_gain, schedule.inflations, min_contrast=schedule.min_contrast
+        )
+        wanted = min(schedule.modules, int(nest.pieces.max()) + 1)
+        labels = nest.labels_at(wanted) if wanted else nest.labels
+        found[alive] = np.unique(labels[alive], return_inverse=True)[1]
+    return found[place]
+
+
+def completed_labels(
+    units: UnitMap,
+    usage: Usage,
+    labels: NDArray[np.int64],
+    pull: Pull,
+    schedule: ShareSchedule,
+) -> NDArray[np.int64]:
+    """(n,) modules of all units, given those of some tokens.
+
+    Where there is more than one module, other tokens go where they are used, and every layer's
+    heads and neurons, and the residual channels, are shared out in proportion to what the modules'
+    tokens are hard to predict: heads and neurons to the module they are used with, channels to
+    the module they share most capacity with. Without quotas a module can end up without a head in
+    a layer.
+
+    Args:
+        units: the unit map.
+        usage: from `unit_usage`.
+        labels: (n,) modules of tokens; -1 for all other units.
+        pull: capacity between units and modules, for what usage does not decide.
+        schedule: the power of the quotas.
+    """
+    labels, k = labels.copy(), int(labels.max()) + 1
+    if k < 2:
+        return np.zeros(units.n, np.int64)
+    used_with = co_usage_pull(usage.units, labels, k, schedule.min_correlation)
+    tokens = _of_kind(units, "token")
+    rest = tokens[(labels[tokens] < 0) & (used_with[tokens].sum(1) > 0)]
+    labels[rest] = used_with[rest].argmax(1)
+    need = np.full(k, 1e-9)
+    first = next(g for g in units.groups if g.kind == "token")
+    own = labels[first.start : first.stop]
+    np.add.at(need, own[own >= 0], usage.nats[own >= 0])
+    need **= schedule.quota_power
+    for group in units.groups:
+        if group.kind in ("head", "neuron"):
+            place = slice(group.start, group.stop)
+            labels[place] = by_quota(used_with[place], shared_out(need, len(group)))
+    residual = _of_kind(units, "residual")
+    channels = pull(labels, k)[residual]
+    channels /= np.maximum(channels.sum(0), 1e-12)
+    labels[residual] = by_quota(channels, shared_out(need, len(residual)))
+    loners = np.flatnonzero(labels < 0)
+    if len(loners):
+        labels[loners] = pull(labels, k)[loners].argmax(1)
+    return labels
+
+
+def _of_kind(units: UnitMap, kind: str) -> NDArray[np.int64]:
+    """The units of all groups of a kind."""
+    kinds = np.repeat([g.kind for g in units.groups], [len(g) for g in units.groups])
+    return np.flatnonzero(kinds == kind)
+
+
+def shared_out(weights: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """`count` things shared out in proportion to `weights`, at least one each.
+
+    >>> shared_out(np.array([3.0, 1.0]), 8).tolist()
+    [6, 2]
+    """
+    exact = np.maximum(1.0, weights / weights.sum() * count)
+    parts = np.floor(exact).astype(np.int64)
+    while parts.sum() > count:
+        parts[parts.argmax()] -= 1
+    for i in np.argsort(parts - exact, kind="stable")[: count - parts.sum()]:
+        parts[i] += 1
+    return parts
+
+
+def by_quota(pull: NDArray[np.float64], quotas: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(c,) a module for each channel, most decided channels first, as many as each quota allows.
+
+    >>> by_quota(np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4]]), np.array([1, 2])).tolist()
+    [0, 1, 1]
+    """
+    share = pull / np.maximum(pull.sum(1, keepdims=True), 1e-12)
+    order = np.argsort(-share.max(1), kind="stable")
+    labels: NDArray[np.int64] = _dealt(share, order, quotas.copy())
+    return labels
+
+
+@njit(cache=True, nogil=True)
+def _dealt(share, order, left):  # type: ignore[no-untyped-def]
+    """`by_quota`, channels in this order; `left` counts down to 0."""
+    labels = np.zeros(len(share), np.int64)
+    for channel in order:
+        best = -1
+        for module in range(len(left)):
+            if left[module] > 0 and (best < 0 or share[channel, module] > share[channel, best]):
+                best = module
+        labels[channel] = best
+        left[best] -= 1
+    return labels
