@@ -77,6 +77,7 @@ SWEEPS: dict[str, tuple[float, ...]] = {
     "leiden": (0.05,),
     "true-blocks": (0.05,),
     "ours-fixed": (1.0,),
+    "ours-dropout": (0.05,),
     "ours": (0.05,),
 }
 """Strengths of each method: the budget for ours, for its phases without splits (l1-released) and
@@ -85,6 +86,8 @@ weight of the penalty for others that reward modules; the share of weights kept 
 cross factor."""
 
 TOLD = {"true-blocks"}
+DROPOUT = {"dropout-prune": 0.2, "ours-dropout": 0.2}
+"""Methods on networks with dropout, which is worth some loss by itself, and how much of it."""
 SCHEDULE = {"start": 2000, "ramp": 1000, "mask_after": 500}
 WEIGHT_DECAY = 0.3
 BATCH, LEARNING_RATE, DECAY_FRAC = 128, 2e-3, 0.3
@@ -138,7 +141,7 @@ def train(name: str, method: str, strength: float, seed: int) -> Trained:
     """Trains one network of the study; the same arguments give the same network."""
     torch.manual_seed(seed)
     setting, task = SETTINGS[name], study_task(name)
-    model = network(name, task, seed, dropout=0.2 if method == "dropout-prune" else 0.0)
+    model = network(name, task, seed, DROPOUT.get(method, 0.0))
     units = unit_map(model, len(task.inputs))
     arm = ARMS[method](Arm(model, units, task, setting, strength, seed))
     groups = [{"params": model.parameters()}, {"params": arm.parameters, "weight_decay": 0.0}]
@@ -336,5 +339,6 @@ ARMS: dict[str, Callable[[Arm], Arm]] = {
     "leiden": _leiden,
     "true-blocks": _true_blocks,
     "ours-fixed": _fixed,
+    "ours-dropout": _penalised,
     "ours": _penalised,
 }

@@ -16,7 +16,7 @@ from statistics import mean, stdev
 
 import numpy as np
 
-from benchmarks.modularity_methods import SETTINGS, SWEEPS, TOLD
+from benchmarks.modularity_methods import DROPOUT, SETTINGS, SWEEPS, TOLD
 from benchmarks.records import Row
 from partwise.files import write_text
 from partwise.modules.agreement import stability
@@ -50,7 +50,8 @@ FRONTS = (
     "`ours`: ours dominates every setting of the peer in mean held-out loss and interface at the "
     "true number of modules; `peer`: a setting of the peer dominates ours; numbers: neither does, "
     "and these are the peer's least loss and least interface as multiples of ours. Losses within "
-    "1% and interfaces below 0.001 count as equal. Both are compared at the same seeds."
+    "1% and interfaces below 0.001 count as equal. Both are compared at the same seeds, and a peer "
+    "with dropout with ours on the same networks (`ours-dropout`), where there are such rows."
 )
 COLOURS = ("#c1121f", "#3a86ff", "#2a9d8f", "#f4a261", "#8338ec", "#6c757d", "#bc6c25", "#00b4d8",
            "#606c38", "#d62ad0", "#e9c46a", "#1d3557", "#ff006e")  # fmt: skip
@@ -127,8 +128,12 @@ def fronts(rows: Sequence[Row]) -> str:
         ours = found.get((task, "ours", SWEEPS["ours"][0]))
         if ours is None or SETTINGS[task].modules == 1:
             continue
+        with_dropout = found.get((task, "ours-dropout", SWEEPS["ours-dropout"][0]), ours)
         cells = [
-            _against(ours, [each for key, each in found.items() if key[:2] == (task, peer)])
+            _against(
+                with_dropout if peer in DROPOUT else ours,
+                [each for key, each in found.items() if key[:2] == (task, peer)],
+            )
             for peer in peers
         ]
         lines.append(f"| {task} | {' | '.join(cells)} |")
