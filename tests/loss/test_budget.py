@@ -231,6 +231,25 @@ def test_a_budget_runs_on_the_device_of_the_model():
     assert penalty.modules == 2
 
 
+def test_what_is_left_at_the_end_is_the_network_that_was_trained():
+    penalty = BudgetedPenalty(network(), held_out, steps=400, find=found(HALVES))
+    trained(penalty, 300)
+    before = penalty.interface_frac()
+    penalty.finish()  # the release has not begun: nothing to remove yet
+    assert penalty.interface_frac() == before
+    trained(penalty, 100, 300)
+    with torch.no_grad():  # as an optimiser's noise
+        for weight in penalty.units.weights(penalty.model):
+            weight += 1e-3
+    x, _ = batch(0)
+    as_trained = penalty.run(x)
+    assert penalty.modules == 2
+    assert penalty.interface_frac() > 0
+    penalty.finish()
+    assert penalty.interface_frac() == 0
+    torch.testing.assert_close(penalty.model(x), as_trained)
+
+
 def test_rarer_pressure_is_as_much_stronger():
     def pressures(every):
         penalty = BudgetedPenalty(network(), held_out, steps=400, press_every=every)

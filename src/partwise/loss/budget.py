@@ -72,6 +72,7 @@ class BudgetedPenalty:
         for x, y in batches:
             loss = criterion(penalty.run(x), y) + penalty()
             optimizer.zero_grad(); loss.backward(); optimizer.step()
+        penalty.finish()
 
     The plain twin is not trained. Its loss is estimated by the plain phase, which a constant
     learning rate leaves above the twin's final loss; pass `reference` where that matters.
@@ -212,6 +213,17 @@ class BudgetedPenalty:
         rise = (state.step - state.made + 1) / self._trial_steps
         strength = every * schedule.strength * min(1.0, rise)
         return Pressure(weight, knee, interface=strength, tables=self._tables())
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Removes what the optimiser left of interfaces; call it after the last step.
+
+        The release ran without them throughout, so this is the network that was trained. Before
+        the release, or where there is one module, nothing changes.
+        """
+        if self.modules > 1 and self.releasing:
+            for name, keep in self._isolated.kept.items():
+                self.model.get_parameter(name).mul_(keep)
 
     def interface(self) -> Tensor:
         """Share of capacity that is masked, a scalar whose gradient is on these weights alone.

@@ -89,6 +89,9 @@ class Trainer:
         loss.backward()
         self.optimizer.step()
         self.step += 1
+        is_last = self.step == self.recipe.training.steps
+        if is_last and isinstance(self.penalty, BudgetedPenalty):
+            self.penalty.finish()
         return value
 
     def metrics(self, loss: float) -> dict[str, float | int]:
