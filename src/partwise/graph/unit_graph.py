@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -127,6 +128,10 @@ class UnitGraph:
 
     def degrees(self) -> NDArray[np.float64]:
         """(n,) weighted degree: the capacity of all edges at each unit."""
+        return self._degrees.copy()
+
+    @cached_property
+    def _degrees(self) -> NDArray[np.float64]:
         out = np.bincount(self.sources, self.capacities, self.n)
         into = np.bincount(self.targets, self.capacities, self.n)
         return (out + into).astype(np.float64)

@@ -50,8 +50,9 @@ def module_masses(graph: UnitGraph, labels: NDArray[np.int64]) -> NDArray[np.flo
     Sums to 1; row sums are the modules' shares of volume.
     """
     k = int(labels.max()) + 1
-    key = labels[graph.sources] * k + labels[graph.targets]
-    mass = np.bincount(key, graph.capacities, k * k).reshape(k, k).astype(np.float64)
+    mass: NDArray[np.float64] = _one_way_masses(
+        graph.sources, graph.targets, graph.capacities, labels.astype(np.int64), np.zeros((k, k))
+    )
     mass = mass + mass.T
     total = mass.sum()
     return mass / total if total else mass
@@ -185,6 +186,14 @@ def _rows(n, sources, targets, capacities):
         at[u] += 1
         at[v] += 1
     return starts, others, values, degrees
+
+
+@njit(cache=True, nogil=True)
+def _one_way_masses(sources, targets, capacities, labels, mass):
+    """`mass` (k, k) and the capacity of each edge, at its source's and its target's module."""
+    for e in range(len(sources)):
+        mass[labels[sources[e]], labels[targets[e]]] += capacities[e]
+    return mass
 
 
 @njit(cache=True, nogil=True)
