@@ -25,6 +25,8 @@ MODULES = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16)
 
 MAX_UNITS = 1024  # the tables are dense
 POWERS = (0.0, 1.0, 2.0)
+STARTS = 3
+"""Partitions of each spectral map that are followed to the nearest likeliest one."""
 CODE_LENGTH = 0.75
 """A unit's code among k modules costs this times ln k nats: in structureless networks the
 likelihood of k modules exceeds that of one by 0.7 to 0.8 ln k per unit (two shapes, k to 12)."""
@@ -72,7 +74,11 @@ def likelihood_fits(graph: UnitGraph, seed: int = 0) -> list[Fit]:
     maps = _embeddings(graph, max(tried) - 1) if tried else []
     fits = []
     for k in tried:
-        begin = [_k_means(each[:, : k - 1], rng.random((3, k))) for each in maps]
+        begin = [
+            _k_means(each[:, : k - 1], draws)
+            for each in maps
+            for draws in rng.random((STARTS, 3, k))
+        ]
         fits.append(max((fitted(levels, labels, k) for labels in begin), key=_saved))
     return fits
 
