@@ -334,7 +334,7 @@ def _usage_of(model: nn.Module, units: UnitMap, sequences: Tensor, span: int) ->
         logits.flatten(0, 1), targets, ignore_index=NO_TARGET, reduction="none"
     )  # of all positions: leaving the last one out of the logits would copy them
     nats = torch.zeros(logits.shape[-1], dtype=torch.float64)
-    nats.index_add_(0, targets.clamp_min(0).cpu(), loss.double().cpu())
+    nats.index_add_(0, targets.clamp_min(0).cpu(), loss.cpu().double())
     return Usage(usage, nats.numpy())
 
 

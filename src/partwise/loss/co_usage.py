@@ -33,21 +33,6 @@ def graph_masses(graph: UnitGraph) -> Callable[[NDArray[np.int64], int], NDArray
     return masses
 
 
-def co_usage_labels(
-    units: UnitMap, usage: Usage, pull: Pull, schedule: ShareSchedule
-) -> NDArray[np.int64]:
-    """(n,) modules: how many and which tokens by the cut tree of co-usage, the rest by quota.
-
-    Args:
-        units: the unit map.
-        usage: from `unit_usage`.
-        pull: capacity between units and modules, for what usage does not decide.
-        schedule: how the tree is cut, and the power of the quotas.
-    """
-    tokens = tree_labels(*token_graph(units, usage, schedule), schedule)
-    return completed_labels(units, usage, tokens, pull, schedule)
-
-
 def token_graph(
     units: UnitMap, usage: Usage, schedule: ShareSchedule
 ) -> tuple[UnitGraph, NDArray[np.int64]]:

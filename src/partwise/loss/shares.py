@@ -234,8 +234,7 @@ class SharePenalty:
         if weight == 0 or self.modules == 1:
             return next(self.model.parameters()).new_zeros(())
         if self._members is None:
-            device = block_weights(self.model, self.units)[0].device
-            self._members = Members.of(self.units, self.labels, device)
+            self._members = Members.of(self.units, self.labels, self._device)
         masses = _masses(self.model, self.units, self._members, self.scales)
         return weight * (1 - newman_q_of_masses(masses))
 
