@@ -124,6 +124,7 @@ def fronts(rows: Sequence[Row]) -> str:
     found = groups(rows)
     peers = [m for m in SWEEPS if m not in TOLD and not m.startswith("ours")]
     lines = [f"| task | {' | '.join(peers)} |", "|" + " --- |" * (len(peers) + 1)]
+    made: list[str] = []
     for task in SETTINGS:
         ours = found.get((task, "ours", SWEEPS["ours"][0]))
         if ours is None or SETTINGS[task].modules == 1:
@@ -137,7 +138,10 @@ def fronts(rows: Sequence[Row]) -> str:
             for peer in peers
         ]
         lines.append(f"| {task} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        made += [cell for cell in cells if cell]
+    ahead, behind = made.count("ours"), made.count("peer")
+    words = f"Of {len(made)} cells ours dominates in {ahead}, the peer in {behind}, neither in the rest."
+    return "\n".join([*lines, "", words])
 
 
 def _against(ours: Sequence[Row], settings: Sequence[Sequence[Row]]) -> str:

@@ -112,16 +112,17 @@ def test_bars_compare_with_the_best_l1():
 
 
 def test_fronts_say_who_dominates_whom():
-    head, _, line = modularity_report.fronts(ROWS).splitlines()
+    head, _, line, _, words = modularity_report.fronts(ROWS).splitlines()
     cells = dict(zip(head.split(" | "), line.split(" | "), strict=True))
     assert cells["bimt"] == "ours"  # 0.41 against 0.4, 0.1 against 0.01
     assert cells["l1"] == "0.97 / 20"  # 0.39 / 0.4 and 0.2 / 0.01: each better in one
+    assert words == "Of 2 cells ours dominates in 1, the peer in 0, neither in the rest."
 
 
 def test_fronts_compare_at_the_same_seeds():
     hard = {**ROWS[0], "seed": 2, "held_out_loss": 4.0}
     rows = [*(row for row in ROWS if row["method"] != "l1"), hard]
-    head, _, line = modularity_report.fronts(rows).splitlines()
+    head, _, line = modularity_report.fronts(rows).splitlines()[:3]
     assert dict(zip(head.split(" | "), line.split(" | "), strict=True))["bimt"] == "ours"
 
 
