@@ -140,7 +140,8 @@ def fronts(rows: Sequence[Row]) -> str:
         lines.append(f"| {task} | {' | '.join(cells)} |")
         made += [cell for cell in cells if cell]
     ahead, behind = made.count("ours"), made.count("peer")
-    words = f"Of {len(made)} cells ours dominates in {ahead}, the peer in {behind}, neither in the rest."
+    counts = f"Of {len(made)} cells ours dominates in {ahead}, the peer in {behind}"
+    words = f"{counts}, neither in the rest."
     return "\n".join([*lines, "", words])
 
 
