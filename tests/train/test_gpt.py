@@ -102,6 +102,8 @@ def test_recipes_refuse_what_they_do_not_know():
         "steps=0": "steps = 0, wanted at least 1",
         "width=17": "cannot be shared by 4 heads",
         "mask_share=2": "wanted 0 to 1",
+        "watch_every=0": "watch_every = 0, wanted at least 1",
+        "lag=-1": "lag = -1, wanted at least 0",
         "lr=nan": "lr = nan",
         "accumulate=40": "wanted at most batch, 8",
         "precision=int8": "wanted float32 or bfloat16",

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from partwise.errors import RecipeError
+
+AT_LEAST = {
+    1: ("press_every", "refresh_every", "probes", "piece", "tree_units", "watch_every"),
+    0: ("start", "ramp", "lag", "freeze_after", "mask_after", "modules"),
+}
+"""Least value -> the fields that it is for."""
+
 
 @dataclass(frozen=True)
 class ShareSchedule:
@@ -36,6 +44,9 @@ class ShareSchedule:
         tree_units: tokens that the cut tree of co-usage is built over, at most.
         watch_every: steps between measurements of input scales.
         seed: seed of the choice of masked and of silenced steps.
+
+    Raises:
+        RecipeError: for a negative number of steps, or 0 where there must be some.
     """
 
     strength: float = 3.0
@@ -59,3 +70,9 @@ class ShareSchedule:
     tree_units: int = 2048
     watch_every: int = 4
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for least, names in AT_LEAST.items():
+            for name in names:
+                if getattr(self, name) < least:
+                    raise RecipeError(f"{name} = {getattr(self, name)}, wanted at least {least}")
