@@ -30,6 +30,14 @@ def test_weak_modules_that_q_does_not_see_are_found_and_significant():
     assert found.significance.beyond > 10
 
 
+def test_a_layer_with_flipped_labels_is_no_likelier():
+    graph, truth = planted_blocks([32, 32, 32, 16], 2, 0.3, seed=2002, sparse=True)
+    levels, flipped = levels_of(graph), truth.copy()
+    flipped[32:64] = 1 - truth[32:64]
+    assert fitted(levels, flipped, 2).saved < fitted(levels, truth, 2).saved
+    assert adjusted_rand(best(graph).labels, truth) == 1
+
+
 def test_structureless_graphs_save_next_to_nothing():
     graph, _ = planted_blocks([40, 40, 20], 1, 1.0)
     assert best(graph).saved < 0.3 * graph.n

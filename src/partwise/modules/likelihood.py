@@ -232,8 +232,9 @@ def _fit(level, ranges, pairs, labels, modules, rounds=12, min_units=3):
 def _learn(level, ranges, pairs, labels):
     """Log odds of every level, inside against between modules, and the likelihood gained.
 
-    How likely an edge is, inside and between, is a matter of the pair of layers; how capacities
-    are distributed over ranges, given an edge, is shared by all pairs.
+    How likely an edge is, inside and between, is a matter of the pair of layers, and says nothing
+    where it is likelier between; how capacities are distributed over ranges, given an edge, is
+    shared by all pairs.
     """
     counts = np.zeros((pairs, ranges + 1, 2))
     for u in range(len(labels)):
@@ -250,6 +251,8 @@ def _learn(level, ranges, pairs, labels):
         missing = counts[pair, 0] + 0.5
         edges = counts[pair, 1:].sum(0) + 0.5
         total = missing + edges
+        if edges[1] * total[0] < edges[0] * total[1]:
+            continue  # modules are not what has fewer edges inside: that would flip a layer's labels
         odds[pair, 0], gain = _log_odds(missing, total)
         edge_odds, more = _log_odds(edges, total)
         odds[pair, 1:] += edge_odds
