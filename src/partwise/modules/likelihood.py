@@ -252,7 +252,7 @@ def _learn(level, ranges, pairs, labels):
         edges = counts[pair, 1:].sum(0) + 0.5
         total = missing + edges
         if edges[1] * total[0] < edges[0] * total[1]:
-            continue  # modules are not what has fewer edges inside: that would flip a layer's labels
+            continue  # or a layer with its labels flipped would be as likely
         odds[pair, 0], gain = _log_odds(missing, total)
         edge_odds, more = _log_odds(edges, total)
         odds[pair, 1:] += edge_odds
