@@ -8,8 +8,8 @@ L1 pressure, in the same single pass; masked steps are left out there.
 
 `BudgetedPenalty` brings its own L1 pressure, so its plain twin has none. Its rows are of whole
 trainings: on digits-pair both networks are trained to the end, in stretches that alternate, five
-times, of which the middle one counts; on the wide network the phases are timed one by one, and weighed, with all probes and as many refreshes as
-there can be, as in a training of 4,000 steps.
+times, of which the middle one counts; on the wide network the phases are timed one by one, and
+weighed, with all probes and as many refreshes as there can be, as in a training of 4,000 steps.
 
     python -m benchmarks.penalty_overhead --json benchmarks/results/penalty_overhead.json
 """
