@@ -164,18 +164,18 @@ def _disorder(
     matrices: Sequence[NDArray[np.floating]], pressure: Pressure, ends: Ends
 ) -> tuple[float, NDArray[np.float64]]:
     """Cost of 1 - Q, and the (tensors, k, k) derivatives of all that is asked by capacity."""
-    cost, tables = 0.0, np.zeros((len(matrices), ends.modules, ends.modules))
-    if pressure.tables is not None:
-        tables = pressure.interface * pressure.tables
-    if pressure.disorder and ends.sides:
-        masses = np.zeros_like(tables)
-        for matrix, side, mass in zip(matrices, ends.sides, masses, strict=True):
-            add: Any = kernels.add_masses if side.is_plain else kernels.add_entry_masses
-            add(matrix, *side.arrays, mass)
-        q, slope = kernels.q_and_table(masses.sum(0))
-        cost = pressure.disorder * (1 - q)
-        tables -= pressure.disorder * slope
-    return cost, tables
+    if not pressure.disorder and pressure.tables is not None:
+        return 0.0, pressure.interface * pressure.tables
+    masses = np.zeros((len(matrices), ends.modules, ends.modules))
+    if not pressure.disorder or not ends.sides:
+        return 0.0, masses
+    for matrix, side, mass in zip(matrices, ends.sides, masses, strict=True):
+        add: Any = kernels.add_masses if side.is_plain else kernels.add_entry_masses
+        add(matrix, *side.arrays, mass)
+    shares = masses if pressure.tables is None else pressure.tables
+    tables = np.empty_like(masses)
+    strengths = float(pressure.disorder), float(pressure.interface)
+    return kernels.disorder_of(masses, *strengths, shares, tables), tables
 
 
 def _slopes(

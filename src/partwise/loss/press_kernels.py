@@ -15,6 +15,14 @@ LEAST_BEND = 1e-12
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def disorder_of(masses, disorder, interface, shares, tables):
+    """Cost of 1 - Q of the (tensors, k, k) masses; derivatives by capacity go into `tables`."""
+    q, slope = q_and_table(masses.sum(0))
+    tables[:] = interface * shares - disorder * slope
+    return disorder * (1 - q)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def bend_of(weight, knee):
     """`knee` times the root mean square of an (r, e) matrix; 0 without a knee.
 
