@@ -8,7 +8,7 @@ from partwise.errors import RecipeError
 
 AT_LEAST = {
     1: ("press_every", "refresh_every", "probes", "piece", "tree_units", "watch_every"),
-    0: ("start", "ramp", "lag", "freeze_after", "mask_after", "modules"),
+    0: ("start", "ramp", "lag", "mask_after", "modules"),
 }
 """Least value -> the fields that it is for."""
 
@@ -27,7 +27,8 @@ class ShareSchedule:
         lag: steps that training goes on for while the cut tree is built, in a thread, before the
             new partition is in force; less than `refresh_every`. Where a GPU trains, a CPU has
             the time.
-        freeze_after: steps after `start` from which no partition is looked for any more.
+        freeze_after: steps after `start` from which no partition is looked for any more; never, if
+            it is negative.
         inflations: powers of the co-usage capacities that trees are built for.
         min_gain: Q that a split must earn to be kept.
         min_contrast: how distinct a split must be to be kept (see `search_modules`).
