@@ -27,8 +27,8 @@ class ShareSchedule:
         lag: steps that training goes on for while the cut tree is built, in a thread, before the
             new partition is in force; less than `refresh_every`. Where a GPU trains, a CPU has
             the time.
-        freeze_after: steps after `start` from which no partition is looked for any more; never, if
-            it is negative.
+        freeze_after: steps after `start` from which no partition is looked for any more; if it is
+            negative, none ever is.
         inflations: powers of the co-usage capacities that trees are built for.
         min_gain: Q that a split must earn to be kept.
         min_contrast: how distinct a split must be to be kept (see `search_modules`).
