@@ -61,7 +61,7 @@ def tree_labels(
         place: (n,) place of each unit in that graph; -1 for others.
         schedule: how the tree is cut.
     """
-    found = np.full(graph.n + 1, -1)
+    found = np.full(graph.n + 1, -1)  # the last one is for units that are not in the graph
     alive = np.flatnonzero(graph.degrees() > 0)
     if len(alive):
         nest = search_modules(
