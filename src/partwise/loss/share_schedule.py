@@ -6,11 +6,16 @@ from dataclasses import dataclass
 
 from partwise.errors import RecipeError
 
-AT_LEAST = {
-    1: ("press_every", "refresh_every", "probes", "piece", "tree_units", "watch_every"),
-    0: ("start", "ramp", "lag", "mask_after", "modules"),
-}
-"""Least value -> the fields that it is for."""
+
+def require_at_least(least: int, owner: object, *names: str) -> None:
+    """Refuses attributes of `owner` that are less.
+
+    Raises:
+        RecipeError: that names the first of them.
+    """
+    for name in names:
+        if getattr(owner, name) < least:
+            raise RecipeError(f"{name} = {getattr(owner, name)}, wanted at least {least}")
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,8 @@ class ShareSchedule:
         seed: seed of the choice of masked and of silenced steps.
 
     Raises:
-        RecipeError: for a negative number of steps, or 0 where there must be some.
+        RecipeError: for a negative number of steps, or 0 where there must be some, or a share of
+            steps that is none.
     """
 
     strength: float = 3.0
@@ -73,7 +79,9 @@ class ShareSchedule:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for least, names in AT_LEAST.items():
-            for name in names:
-                if getattr(self, name) < least:
-                    raise RecipeError(f"{name} = {getattr(self, name)}, wanted at least {least}")
+        require_at_least(1, self, "press_every", "refresh_every", "watch_every")
+        require_at_least(1, self, "probes", "piece", "tree_units")
+        require_at_least(0, self, "start", "ramp", "lag", "mask_after", "modules")
+        for name in ("mask_share", "silence_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise RecipeError(f"{name} = {getattr(self, name)}, wanted 0 to 1")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from partwise.errors import RecipeError
-from partwise.loss.share_schedule import ShareSchedule
+from partwise.loss.share_schedule import ShareSchedule, require_at_least
 from partwise.train.tracking import TRACKERS
 
 PRECISIONS = ("float32", "bfloat16")
@@ -62,9 +62,8 @@ class GPTRecipe:
     shares: ShareSchedule = field(default_factory=ShareSchedule)
 
     def __post_init__(self) -> None:
-        for name in ("context", "width", "heads", "layers", "steps", "batch", "accumulate"):
-            if getattr(self, name) < 1:
-                raise RecipeError(f"{name} = {getattr(self, name)}, wanted at least 1")
+        sizes = "context", "width", "heads", "layers", "steps", "batch", "accumulate"
+        require_at_least(1, self, *sizes)
         for name in ("lr", "clip"):
             if not getattr(self, name) > 0:
                 raise RecipeError(f"{name} = {getattr(self, name)}, wanted a number above 0")
@@ -79,9 +78,6 @@ class GPTRecipe:
         for name, known in (("precision", PRECISIONS), ("track", TRACKERS)):
             if getattr(self, name) not in known:
                 raise RecipeError(f"{name} = {getattr(self, name)}, wanted {' or '.join(known)}")
-        for name in ("mask_share", "silence_share"):
-            if not 0 <= getattr(self.shares, name) <= 1:
-                raise RecipeError(f"{name} = {getattr(self.shares, name)}, wanted 0 to 1")
 
 
 def recipe_from_settings(settings: Iterable[str], start: GPTRecipe | None = None) -> GPTRecipe:
