@@ -57,7 +57,7 @@ def share_masses(
     shards, all processes must ask; each gets the same masses, and its own shards' gradient.
     """
     device = block_weights(model, units)[0].device
-    return _masses(model, units, Members.of(units, labels, device), scales)
+    return masses_between(model, units, Members.of(units, labels, device), scales)
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,14 @@ class Members:
         return cls(senders, one_hot.float().to(device))
 
 
-def _masses(
+def masses_between(
     model: nn.Module, units: UnitMap, members: Members, scales: InputScales | None
 ) -> Tensor:
+    """`share_masses` of a partition whose members are known."""
     senders, k = [], members.receivers.shape[1]
     for i, (block, module) in enumerate(zip(units.blocks, members.senders, strict=True)):
-        ones = torch.ones(len(module), device=module.device)
-        scale = ones if scales is None else scales[i].to(ones)
-        senders.append(Senders(module, scale, block.transposed))
+        known = torch.ones(len(module)) if scales is None else scales[i]
+        senders.append(Senders(module, known.to(module.device), block.transposed))
     inputs = sharded_inputs if is_sharded(model) else module_inputs
     into = inputs(block_weights(model, units), senders, k)
     shares = into / into.sum(1, keepdim=True).clamp_min(1e-12)
@@ -233,10 +233,13 @@ class SharePenalty:
         self.step += 1
         if weight == 0 or self.modules == 1:
             return next(self.model.parameters()).new_zeros(())
+        return weight * (1 - newman_q_of_masses(self._masses()))
+
+    def _masses(self) -> Tensor:
+        """`share_masses` of the partition in force, without looking its members up anew."""
         if self._members is None:
             self._members = Members.of(self.units, self.labels, self._device)
-        masses = _masses(self.model, self.units, self._members, self.scales)
-        return weight * (1 - newman_q_of_masses(masses))
+        return masses_between(self.model, self.units, self._members, self.scales)
 
     def adapt(self, loss: float, allowed: float) -> None:
         """Presses less when held-out loss is beyond a budget, and more again when it is within.
@@ -291,18 +294,17 @@ class SharePenalty:
     def _begin_refresh(self) -> Refresh:
         """Measures usage, and has a thread build the tree: on a GPU the next steps go on beside."""
         lag = min(self.schedule.lag, self.schedule.refresh_every - 1)
-        self._refresh = Refresh(self.step + lag)
+        self._refresh = refresh = Refresh(self.step + lag)
         if rank() == 0 or is_sharded(self.model):
             probe, piece = self.probe(self.step), self.schedule.piece
             with torch.autocast(self._device.type, enabled=False):
-                self._refresh.usage = unit_usage(self.model, self.units, probe, piece)
-        if rank() == 0 and self._refresh.usage is not None:
-            with torch.autocast(self._device.type, enabled=False):
-                graph, place = token_graph(self.units, self._refresh.usage, self.schedule)
-            thread = ThreadPoolExecutor(1)
-            self._refresh.tokens = thread.submit(tree_labels, graph, place, self.schedule)
-            thread.shutdown(wait=False)
-        return self._refresh
+                refresh.usage = unit_usage(self.model, self.units, probe, piece)
+                if rank() == 0:
+                    seen = token_graph(self.units, refresh.usage, self.schedule)
+                    thread = ThreadPoolExecutor(1)
+                    refresh.tokens = thread.submit(tree_labels, *seen, self.schedule)
+                    thread.shutdown(wait=False)
+        return refresh
 
     def _end_refresh(self, refresh: Refresh) -> None:
         labels, self._refresh = torch.zeros(self.units.n, dtype=torch.long), None
@@ -348,8 +350,7 @@ class SharePenalty:
     @torch.no_grad()
     def interface_frac(self) -> float:
         """Share of all contribution that joins two modules of the partition in force."""
-        masses = share_masses(self.model, self.units, self.labels, self.scales)
-        return float(interface_share(masses))
+        return float(interface_share(self._masses()))
 
     def state_dict(self) -> dict[str, Tensor]:
         """What a resumed run needs to go on bit for bit."""
