@@ -373,9 +373,7 @@ class BudgetedPenalty:
         if self.state.most == 1:
             return
         self.state.most = 1
-        self.partition.set_labels(torch.zeros_like(self.labels))
-        self.free = torch.zeros(1, dtype=torch.bool)
-        self._masked, self._crossing, self.state.total = None, None, 0.0
+        self._isolate(torch.zeros_like(self.labels), torch.zeros(1, dtype=torch.bool))
         self.idle = torch.zeros_like(self.idle)
         self.means, self.constants = {}, {}
         if len(self.plain):
@@ -500,10 +498,14 @@ class BudgetedPenalty:
         return 1 + kept
 
     def _put_in_force(self, graph: UnitGraph, labels: NDArray[np.int64]) -> None:
-        self.free = torch.as_tensor(readers(self.units, graph, labels))
-        self.partition.set_labels(torch.as_tensor(labels))
-        self._masked, self._crossing, self.state.total = None, None, 0.0
+        self._isolate(torch.as_tensor(labels), torch.as_tensor(readers(self.units, graph, labels)))
         self.constants = carried(self.model, self._isolated.kept, self.means)
+
+    def _isolate(self, labels: Tensor, free: Tensor) -> None:
+        """Takes a partition, and forgets what was worked out for the last one."""
+        self.partition.set_labels(labels)
+        self.free = free
+        self._masked, self._crossing, self.state.total = None, None, 0.0
 
     @property
     def _isolated(self) -> MaskedRun:
@@ -554,13 +556,12 @@ class BudgetedPenalty:
             CheckpointError: if the state is of a network with another number of units.
         """
         check_units(state, self.units)
+        self.partition.gauge = state["gauge"]
+        self._isolate(state["labels"], state["free"])
         values = zip(asdict(BudgetState()).items(), state["numbers"].tolist(), strict=True)
         self.state = BudgetState(**{name: type(old)(value) for (name, old), value in values})
-        self.partition.gauge = state["gauge"]
-        self.partition.set_labels(state["labels"])
-        self.free, self.idle, self.plain = state["free"], state["idle"], state["plain"]
+        self.idle, self.plain = state["idle"], state["plain"]
         self.means, self.constants = (
             {key.removeprefix(kind): state[key] for key in state if key.startswith(kind)}
             for kind in ("means/", "constants/")
         )
-        self._masked, self._crossing = None, None
