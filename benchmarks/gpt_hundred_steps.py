@@ -9,10 +9,8 @@ one refresh, whose tree is built beside the steps that follow it. `gpt_overhead`
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -20,9 +18,8 @@ import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from benchmarks.gpt_modularity import machine
+from benchmarks.gpt_overhead import add_row, arguments
 from partwise.capability.language import token_loss
-from partwise.files import read_json, write_json
 from partwise.graph.transformer import transformer_map
 from partwise.loss.share_schedule import ShareSchedule
 from partwise.loss.shares import SharePenalty
@@ -109,20 +106,12 @@ def measured(
 
 def main() -> None:
     """Measures and adds a row to the record."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--tokens", type=int, default=2048)
-    parser.add_argument("--layers", type=int, default=12)
-    parser.add_argument("--width", type=int, default=768)
-    parser.add_argument("--heads", type=int, default=12)
     parser.add_argument("--vocabulary", type=int, default=50_257)
-    parser.add_argument("--probes", type=int, default=256, help="pieces of 32 tokens a refresh")
-    parser.add_argument("--press-every", type=int, default=4)
     parser.add_argument("--steps", type=int, default=100, help="steps between refreshes")
     parser.add_argument("--lag", type=int, default=50, help="steps while a tree is built")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     config = GPT2Config(
@@ -133,10 +122,7 @@ def main() -> None:
         lag=args.lag, probes=args.probes, press_every=args.press_every,
     )  # fmt: skip
     row = measured(config, args.tokens, args.device, schedule, args.rounds)
-    row |= {name: value for name, value in vars(args).items() if name != "json"}
-    print(row)
-    rows = read_json(args.json)["rows"] if args.json.exists() else []
-    write_json(args.json, {"machine": machine(), "rows": [*rows, row]})
+    add_row(args.json, row, args)
 
 
 if __name__ == "__main__":

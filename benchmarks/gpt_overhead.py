@@ -139,32 +139,43 @@ def measured(
     return row | counted(config) | {"peak_gib": peak_gib(), "raw_s": taken}
 
 
-def main() -> None:
-    """Measures and writes the record."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def arguments(description: str) -> argparse.ArgumentParser:
+    """What every measurement on a network of GPT-2's shape can be told."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--tokens", type=int, default=2048)
-    parser.add_argument("--modules", type=int, default=4)
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--width", type=int, default=768)
     parser.add_argument("--heads", type=int, default=12)
     parser.add_argument("--probes", type=int, default=256, help="pieces of 32 tokens a refresh")
     parser.add_argument("--press-every", type=int, default=4)
-    parser.add_argument("--count", action="store_true", help="count only, measure nothing")
-    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, required=True)
+    return parser
+
+
+def add_row(path: Path, row: dict[str, Any], args: argparse.Namespace) -> None:
+    """Prints a row and adds it to a record, with what it was measured at."""
+    row = row | {name: value for name, value in vars(args).items() if name != "json"}
+    print({name: value for name, value in row.items() if name != "raw_s"})
+    rows = read_json(path)["rows"] if path.exists() else []
+    write_json(path, {"machine": machine(), "rows": [*rows, row]})
+
+
+def main() -> None:
+    """Measures and writes the record."""
+    parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--modules", type=int, default=4)
+    parser.add_argument("--count", action="store_true", help="count only, measure nothing")
+    parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     config = GPT2Config(n_layer=args.layers, n_embd=args.width, n_head=args.heads)
     schedule = ShareSchedule(probes=args.probes, press_every=args.press_every)
-    settings = {name: value for name, value in vars(args).items() if name != "json"}
     if args.count:
-        row = counted(config) | settings
+        row = counted(config)
     else:
-        row = measured(config, args.tokens, args.modules, schedule, args.repeats) | settings
-    print({name: value for name, value in row.items() if name != "raw_s"})
-    rows = read_json(args.json)["rows"] if args.json.exists() else []
-    write_json(args.json, {"machine": machine(), "rows": [*rows, row]})
+        row = measured(config, args.tokens, args.modules, schedule, args.repeats)
+    add_row(args.json, row, args)
 
 
 if __name__ == "__main__":
