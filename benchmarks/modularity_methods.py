@@ -155,6 +155,7 @@ def train(name: str, method: str, strength: float, seed: int) -> Trained:
         loss.backward()
         optimizer.step()
         arm.after(step)
+    arm.finish()
     return Trained(model.eval(), units, task)
 
 
@@ -171,6 +172,7 @@ class Arm:
         run: the network, or a variant of it, on a batch.
         pressure: the term added to the task loss at a step.
         after: what is done once the step is taken.
+        finish: what is done once all steps are.
     """
 
     def __init__(
@@ -184,6 +186,7 @@ class Arm:
         self.run: Callable[[Tensor], Tensor] = model
         self.pressure: Callable[[int], Tensor | float] = lambda step: 0.0
         self.after: Callable[[int], None] = lambda step: None
+        self.finish: Callable[[], None] = lambda: None
 
     def sparse(self) -> Tensor:
         """The default L1 pressure, as every method that rewards modules has it."""
@@ -292,7 +295,7 @@ def _penalised(arm: Arm, find: Callable[[UnitGraph], Any] | None = None, undo: b
         arm.model, held_out_probe(arm.task), units=arm.units, find=find,
         steps=arm.setting.steps, budget=arm.strength, seed=arm.seed, undo=undo,
     )  # fmt: skip
-    arm.run = penalty.run
+    arm.run, arm.finish = penalty.run, penalty.finish
     arm.pressure = lambda step: penalty()
     return arm
 

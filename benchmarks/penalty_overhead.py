@@ -199,7 +199,8 @@ def budget_on_wide_mlp(batch: int, rounds: int) -> Row:
         pairs = [(seconds(plain_step, 4), seconds(our_step, 4)) for _ in range(rounds)]
         shares.append(median(b / a for a, b in pairs) - 1)
         plain_s += [a / 4 for a, _ in pairs]
-    probes = schedule.steps / schedule.probe_every * (1 + 1 - schedule.split_frac)
+    whole, masked = schedule.release_frac, schedule.release_frac - schedule.split_frac
+    probes = schedule.steps / schedule.probe_every * (whole + masked) + 1  # one after the release
     _, splitting, releasing = _phases(schedule)
     refreshes = 1 + (releasing - splitting) / schedule.probe_every
     beside_s = (probes * probe_s + refreshes * refresh_s) / schedule.steps

@@ -8,11 +8,10 @@ from torch import nn
 
 from partwise.errors import CheckpointError
 from partwise.graph import UnitGraph, unit_map
-from partwise.loss import BudgetedPenalty, BudgetSchedule, l1_penalty
+from partwise.loss import BudgetedPenalty, BudgetSchedule
 from partwise.loss.masking import inside_modules
 from partwise.loss.refresh import RefreshClock, stands_still
 from partwise.loss.roles import readers, without_idle
-from partwise.loss.sparsity import unused_l1
 from partwise.modules.splitting import merge_order, separations
 
 HALVES = np.r_[np.arange(4) // 2, np.arange(8) // 4, np.arange(8) // 4, [0, 1]]
@@ -140,11 +139,27 @@ def test_pressure_backs_off_when_the_loss_leaves_the_allowance():
     assert seen[20] == pytest.approx(1.1**5 * 0.7**5)
 
 
-def test_released_pressure_falls_while_the_loss_is_beyond_the_budget():
-    penalty = BudgetedPenalty(network(), lambda run: 0.9, steps=40, reference=0.5)
-    penalty.state.step, penalty.state.chance = 30, 1.0
-    penalty()
-    assert penalty.state.pressure == pytest.approx(0.7)
+def test_the_release_presses_on_nothing():
+    penalty = BudgetedPenalty(network(), held_out, steps=1200, find=found(HALVES), reference=1.0)
+    trained(penalty, 890)
+    assert penalty().item() > 0  # at an even step
+    trained(penalty, 20, first=891)
+    assert penalty.releasing
+    assert [penalty().item() for _ in range(4)] == [0, 0, 0, 0]
+
+
+def test_after_the_release_the_model_itself_has_no_interface():
+    penalty = BudgetedPenalty(network(), held_out, steps=1200, find=found(HALVES), reference=1.0)
+    optimizer = trained(penalty, 950)
+    x, y = batch(0)
+    outputs = [penalty.run(part) for part in x.split(32)]  # several passes before one backward
+    kept = inside_modules(penalty.model, penalty.units, penalty.labels)
+    for name, keep in kept.items():
+        assert (penalty.model.get_parameter(name)[~keep] == 0).all()
+    torch.testing.assert_close(torch.cat(outputs), penalty._isolated(x))
+    (torch.cat(outputs) - y).square().mean().backward()
+    optimizer.step()
+    torch.testing.assert_close(penalty._isolated(x), penalty.run(x))
 
 
 def test_tolerance_of_tiny_losses_is_a_share_of_chance():
@@ -238,7 +253,7 @@ def test_what_is_left_at_the_end_is_the_network_that_was_trained(device):
     with torch.no_grad():
         for weight in penalty.units.weights(penalty.model):
             weight += 1e-3  # as an optimiser's noise
-    as_trained = penalty.run(x)
+    as_trained = penalty._isolated(x)
     assert penalty.modules == 2
     assert penalty.interface_frac() > 0
     penalty.finish()
@@ -309,20 +324,6 @@ def test_modules_without_outputs_are_merged_unless_somebody_reads():
     merged = without_idle(units, alone, idle)
     assert merged.max() == 1
     assert merged[0] == merged[2] != merged[1]
-
-
-def test_unused_weights_feel_the_pressure_and_used_ones_do_not():
-    model = nn.Sequential(nn.Linear(2, 1, bias=False))
-    with torch.no_grad():
-        model[0].weight.copy_(torch.tensor([[1.0, 0.001]]))
-    unused_l1(model, unit_map(model)).backward()
-    used, unused = model[0].weight.grad[0].tolist()
-    # knee 0.1 x root mean square 0.7071 = 0.07071; shares 0.07071 / 1.07071 and / 0.07171
-    assert used == pytest.approx(0.06604 / 2, rel=1e-3)
-    assert unused == pytest.approx(0.98606 / 2, rel=1e-3)
-    model.zero_grad()
-    l1_penalty(model, unit_map(model)).backward()
-    assert model[0].weight.grad[0].tolist() == [0.5, 0.5]
 
 
 def test_refreshes_become_rarer_while_nothing_moves():

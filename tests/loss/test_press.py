@@ -46,10 +46,7 @@ def by_small_operations(weights, rows, columns, pressure):
     """What `press` adds up, one operation of torch after another."""
     value = torch.zeros((), dtype=weights[0].dtype)
     for weight in weights:
-        size = weight.abs()
-        bend = pressure.knee * size.detach().square().mean().sqrt()
-        counts = bend / (size.detach() + bend) if pressure.knee else 1.0
-        value = value + pressure.l1 * (size * counts).mean()
+        value = value + pressure.l1 * weight.abs().mean()
     masses = masses_of(weights, rows, columns)
     value = value + pressure.disorder * (1 - newman_q_of_masses(sum(masses)))
     if pressure.tables is not None:
@@ -65,9 +62,8 @@ def tables():
 PRESSURES = {
     "q": Pressure(disorder=2.0),
     "l1": Pressure(l1=3.0),
-    "unused": Pressure(l1=3.0, knee=0.1),
     "tables": Pressure(interface=0.3, tables=tables()),
-    "all": Pressure(1.5, 0.2, 0.7, 0.3, tables()),
+    "all": Pressure(1.5, 0.7, 0.3, tables()),
 }
 
 
@@ -88,11 +84,10 @@ def test_value_and_gradient_are_those_of_small_operations(name, dtype, compiled,
 
 
 @pytest.mark.parametrize("compiled", [True, False])
-@pytest.mark.parametrize("knee", [0.0, 0.1])
-def test_sparsity_needs_no_partition(knee, compiled, monkeypatch):
+def test_sparsity_needs_no_partition(compiled, monkeypatch):
     monkeypatch.setattr(pressing, "COMPILED", (torch.float64,) if compiled else ())
     weights, rows, columns = blocks()
-    pressure = Pressure(3.0, knee)
+    pressure = Pressure(l1=3.0)
     expected = by_small_operations(weights, rows, columns, pressure)
     value = press(weights, pressure)
     torch.testing.assert_close(value, expected)
@@ -106,7 +101,7 @@ def test_gradient_is_that_of_finite_differences(compiled, monkeypatch):
     monkeypatch.setattr(pressing, "COMPILED", (torch.float64,) if compiled else ())
     weights, rows, columns = blocks()
     ends = Ends(tuple(map(sides_of, weights, rows, columns)), K)
-    pressure = Pressure(1.5, 0.0, 0.7, 0.3, tables())
+    pressure = Pressure(1.5, 0.7, 0.3, tables())
     with torch.no_grad():
         weights[0][1, 2] = 0.7  # |w| has no slope at 0
     assert torch.autograd.gradcheck(lambda *w: press(w, pressure, ends), weights)

@@ -23,7 +23,6 @@ from partwise.loss.press import Pressure
 from partwise.loss.refresh import RefreshClock, stands_still
 from partwise.loss.resuming import check_units, is_drawn
 from partwise.loss.roles import readers, without_idle
-from partwise.loss.sparsity import KNEE
 from partwise.modules import Hierarchy, module_masses, search_modules
 from partwise.modules.hierarchy import by_volume, splits_kept
 from partwise.modules.splitting import merge_order, merged, separations
@@ -62,9 +61,9 @@ class BudgetedPenalty:
        half of the steps the network runs without it, but for what it carries on average. A trial
        later, splits that cannot be masked within the budget are undone for good; where none is
        left, the weights go back to those of the plain phase. Where some are, the pressure eases.
-    4. *Release.* Weights in use are freed of the pressure, interfaces are removed, inputs that
-       carry nothing are disconnected, and the partition stands. A trial later, a network whose
-       loss is not within the budget of the reference gives its modules up.
+    4. *Release.* Interfaces are removed, inputs that carry nothing are disconnected, and the
+       network trains on without either and without any pressure; the partition stands. A trial
+       later, a network whose loss is not within the budget of the reference gives its modules up.
 
     Modules without inputs of their own must read others; what they read is never masked.
 
@@ -117,6 +116,7 @@ class BudgetedPenalty:
         self.idle = torch.zeros(self.units.n, dtype=torch.bool)
         self.means: dict[str, Tensor] = {}
         self.constants: dict[str, Tensor] = {}
+        self._activity: NDArray[np.float32] | None = None
         self._masked: MaskedRun | None = None
         self._crossing: NDArray[np.float64] | None = None
 
@@ -141,17 +141,23 @@ class BudgetedPenalty:
         return late or self.state.most == 1
 
     @property
-    def _has_settled(self) -> bool:
-        """Whether the network has run without interfaces for as long as a trial."""
-        return self.state.step >= self._settled_at
-
-    @property
-    def _settled_at(self) -> int:
-        return self.schedule.first_step(self.schedule.release_frac) + self._trial_steps
+    def _is_apart(self) -> bool:
+        """Whether the network has had no interfaces since the release."""
+        release = self.schedule.first_step(self.schedule.release_frac)
+        return self.modules > 1 and self.state.step > release
 
     def run(self, *inputs: Tensor) -> Tensor:
-        """The model's output; in a share of the steps without interfaces."""
-        return self._isolated(*inputs) if self._masks_this_step() else self.model(*inputs)
+        """The model's output; in a share of the steps without interfaces.
+
+        After the release they are removed from the model itself, before it runs: what the optimiser
+        made of them since the last step is nothing that the network may use.
+        """
+        if self._is_apart:
+            self._isolated.commit()
+        elif self._masks_this_step():
+            return self._isolated(*inputs)
+        output: Tensor = self.model(*inputs)
+        return output
 
     def __call__(self) -> Tensor:
         """Sparsity pressure and reward for modules, a scalar; advances by one step.
@@ -163,6 +169,7 @@ class BudgetedPenalty:
             self._probe()
         if self._is_refresh_due and self._has_learnt:
             self.refresh()
+        self._activity = None  # of weights that the next step changes
         self._keep_a_way_back()
         self._settle_constants()
         pressure = self._pressure()
@@ -203,27 +210,24 @@ class BudgetedPenalty:
         """What is asked of the weights at this step."""
         state, schedule = self.state, self.schedule
         since, every = state.step - schedule.first_step(schedule.plain_frac), schedule.press_every
-        if since < 0 or state.most == 1 or state.step % every:
+        if since < 0 or self.releasing or state.step % every:
             return Pressure()
-        rise = 1.0 if self.releasing else min(1.0, since / (2 * schedule.probe_every))
+        rise = min(1.0, since / (2 * schedule.probe_every))
         weight = every * rise * state.pressure * schedule.pressure * self.weights
-        knee = KNEE if self.releasing else 0.0
         if self.modules == 1:
-            return Pressure(weight, knee)
-        rise = (state.step - state.made + 1) / self._trial_steps
-        strength = every * schedule.strength * min(1.0, rise)
-        return Pressure(weight, knee, interface=strength, tables=self._tables())
+            return Pressure(weight)
+        rise = min(1.0, (state.step - state.made + 1) / self._trial_steps)
+        strength = every * schedule.strength * rise
+        return Pressure(weight, interface=strength, tables=self._tables())
 
-    @torch.no_grad()
     def finish(self) -> None:
-        """Removes what the optimiser left of interfaces; call it after the last step.
+        """Removes what the last step of the optimiser left of interfaces; call it after that.
 
         The release ran without them throughout, so this is the network that was trained. Before
         the release, or where there is one module, nothing changes.
         """
-        if self.modules > 1 and self.releasing:
-            for name, keep in self._isolated.kept.items():
-                self.model.get_parameter(name).mul_(keep)
+        if self._is_apart:
+            self._isolated.commit()
 
     def interface(self) -> Tensor:
         """Share of capacity that is masked, a scalar whose gradient is on these weights alone.
@@ -253,6 +257,10 @@ class BudgetedPenalty:
 
     def _probe(self) -> None:
         state, schedule = self.state, self.schedule
+        if self._is_apart:
+            return self._judge_at_last()
+        if state.most == 1:
+            return
         self._measure()
         if state.step == 0:
             state.chance = state.loss
@@ -269,9 +277,6 @@ class BudgetedPenalty:
         """Rises within the allowance until modules work alone, for which it is there."""
         state = self.state
         eased = BACK_OFF * state.pressure
-        if self.releasing:
-            beyond = state.loss > state.reference + self.tolerance(state.reference)
-            return eased if beyond else state.pressure
         passed = self._trial_is_over and state.excess <= 0
         if self.modules > 1 and passed and self._masking_is_free:
             return max(min(state.pressure, EASED), eased)
@@ -292,15 +297,23 @@ class BudgetedPenalty:
         return self.state.masked_loss <= self.state.loss + self.tolerance(self.state.loss)
 
     def _measure(self) -> None:
-        """The loss now; while modules are looked for, with what the weights read on average."""
+        """The loss now; while modules are looked for, with all that is seen on the same pass.
+
+        That is what the weights read on average and, for a refresh, each unit's activity.
+        """
 
         def measure() -> None:
             self.state.loss = self._loss_of(self.model)
 
-        if self.releasing or self.state.step < self.schedule.first_step(self.schedule.split_frac):
-            measure()
-        else:
+        def measure_means() -> None:
             self.means = mean_inputs(self.model, self.units, measure)
+
+        if self.state.step < self.schedule.first_step(self.schedule.split_frac):
+            measure()
+        elif self._is_refresh_due and self._wants_activity:
+            self._activity = unit_activity(self.model, self.units, measure_means)
+        else:
+            measure_means()
 
     def _notice_late_learning(self) -> None:
         """What is learnt after the first splits may ask for one of its own, at once."""
@@ -314,17 +327,9 @@ class BudgetedPenalty:
         return self.schedule.allowance * max(self.state.reference, floor)
 
     def _judge(self) -> None:
-        """Undoes splits that cost too much when masked, unless they get cheaper.
-
-        Once settled, a network that is beyond its budget is better off without any.
-        """
+        """Undoes splits that cost too much when masked, unless they get cheaper."""
         state = self.state
         state.masked_loss = self._loss_of(self._isolated)
-        if state.step - self.schedule.probe_every < self._settled_at <= state.step:
-            slack = self.tolerance(state.reference) + UNSETTLED * state.chance
-            if state.masked_loss > state.reference + slack:
-                return self._give_up()
-            state.excess = state.excess_before = math.inf
         state.excess_earlier, state.excess_before = state.excess_before, state.excess
         state.excess = self._excess(state.masked_loss)
         if not self._trial_is_over or state.excess <= 0:
@@ -335,15 +340,22 @@ class BudgetedPenalty:
         if state.masked_loss > self._allowed() or state.excess > SLOW * state.excess_earlier:
             self._refuse()
 
-    def _excess(self, masked_loss: float) -> float:
-        """Loss beyond what the network may have without the interfaces of its modules.
+    def _judge_at_last(self) -> None:
+        """A trial after the release, a network beyond its budget is better off without modules."""
+        state, schedule = self.state, self.schedule
+        settled = schedule.first_step(schedule.release_frac) + self._trial_steps
+        if state.step - schedule.probe_every < settled <= state.step:
+            state.loss = state.masked_loss = self._loss_of(self._isolated)
+            if state.loss > state.reference + self._slack(state.reference):
+                self._give_up()
 
-        That is the loss before they were made; a trial after the release began, the loss now.
-        """
-        state = self.state
-        loss = state.loss if self._has_settled else state.before
-        unsettled = 0.0 if self._has_settled else UNSETTLED * state.chance
-        return masked_loss - loss - self.tolerance(loss) - unsettled
+    def _excess(self, masked_loss: float) -> float:
+        """Loss without the interfaces, beyond what they may cost on top of the loss before them."""
+        return masked_loss - self.state.before - self._slack(self.state.before)
+
+    def _slack(self, loss: float) -> float:
+        """`tolerance` of a loss that still falls."""
+        return self.tolerance(loss) + UNSETTLED * self.state.chance
 
     def _refuse(self) -> None:
         """Falls back to the most modules, among mergers, with half of the excess or none.
@@ -445,10 +457,16 @@ class BudgetedPenalty:
 
     def _evidence(self, graph: UnitGraph) -> UnitGraph:
         """The graph with edges between units that are active together on held-out samples."""
-        if self.schedule.coactivity == 0:
+        if not self._wants_activity:
             return graph
-        activity = unit_activity(self.model, self.units, lambda: self._loss_of(self.model))
+        activity = self._activity
+        if activity is None:
+            activity = unit_activity(self.model, self.units, lambda: self._loss_of(self.model))
         return with_coactivity(graph, activity, self.schedule.coactivity, MOST_EDGES)
+
+    @property
+    def _wants_activity(self) -> bool:
+        return self.find is None and self.schedule.coactivity > 0
 
     def _paying(self, graph: UnitGraph, nest: Hierarchy, modules: int) -> int:
         """The most modules of which none costs more, when masked, than a tolerance."""
@@ -524,7 +542,7 @@ class BudgetedPenalty:
     def _masks_this_step(self) -> bool:
         if self.modules == 1:
             return False
-        if self.releasing:
+        if self.releasing:  # but not yet apart
             return True
         return is_drawn(self.schedule.seed, self.state.step, self.schedule.mask_share)
 

@@ -124,6 +124,16 @@ class MaskedRun:
                 table[own] = weight
         return output
 
+    def commit(self) -> None:
+        """Sets those entries to 0 in the network itself; gradients and their record are left alone.
+
+        Nothing changes where they are 0 already, so it may come between a forward pass and its
+        backward.
+        """
+        for owned, own, name in self._places:
+            weight: Any = owned[own]
+            weight.data.mul_(self.kept[name])
+
 
 @contextlib.contextmanager
 def layers_keeping(

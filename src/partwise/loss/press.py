@@ -108,8 +108,6 @@ class Pressure:
 
     Attributes:
         l1: weight of the sum over weight tensors of their mean |w|.
-        knee: spares weights in use: |w| counts e / (|w| + e), a constant in the gradient, with e
-            the `knee` times the tensor's root mean square; 0 presses on all weights alike.
         disorder: weight of 1 - Newman's Q.
         interface: weight of the capacities, each times its entry of `tables`.
         tables: (tensors, k, k), in which an entry is for the capacity of one tensor that joins
@@ -117,7 +115,6 @@ class Pressure:
     """
 
     l1: float = 0.0
-    knee: float = 0.0
     disorder: float = 0.0
     interface: float = 0.0
     tables: NDArray[np.float64] | None = None
@@ -144,7 +141,8 @@ class _CompiledPress(torch.autograd.Function):
         matrices = [ends.matrix(i, weight) for i, weight in enumerate(weights)]
         value, tables = _disorder(matrices, pressure, ends)
         ctx.save_for_backward(*weights)
-        ctx.write = partial(_slopes, matrices, [w.shape for w in weights], pressure, ends, tables)
+        dtype, shapes = weights[0].dtype, [weight.shape for weight in weights]
+        ctx.write = partial(_slopes, matrices, dtype, shapes, pressure, ends, tables)
         ctx.slopes, linear = ctx.write()
         return weights[0].new_tensor(value + linear)
 
@@ -180,6 +178,7 @@ def _disorder(
 
 def _slopes(
     matrices: Sequence[NDArray[np.floating]],
+    dtype: torch.dtype,
     shapes: Sequence[torch.Size],
     pressure: Pressure,
     ends: Ends,
@@ -192,15 +191,17 @@ def _slopes(
     """
     slopes, total = [], 0.0
     for i, matrix in enumerate(matrices):
-        slope, each = np.empty_like(matrix), pressure.l1 / matrix.size
+        # Of torch's own memory, half of whose pages need not be asked for anew, as numpy's must.
+        # And not a tensor's view: to one that owns its numbers the engine adds others in place.
+        slope, each = torch.empty(shapes[i], dtype=dtype), pressure.l1 / matrix.size
+        written = slope.view(matrix.shape).numpy()
         if ends.sides:
             side = ends.sides[i]
             write: Any = kernels.write_gradient if side.is_plain else kernels.write_entry_gradient
-            total += write(matrix, *side.arrays, tables[i], each, pressure.knee, slope)
+            total += write(matrix, *side.arrays, tables[i], each, written)
         else:
-            total += kernels.write_magnitude_gradient(matrix, each, pressure.knee, slope)
-        # Not a tensor's view: to one that owns its numbers the engine adds others in place.
-        slopes.append(torch.from_numpy(slope.reshape(shapes[i])))
+            total += kernels.write_magnitude_gradient(matrix, each, written)
+        slopes.append(slope)
     return slopes, total
 
 
@@ -213,7 +214,7 @@ class _Press(torch.autograd.Function):
         ctx.pressure, ctx.sides = pressure, ends.sides
         value = weights[0].new_zeros(())
         for weight in weights:
-            value = value + pressure.l1 * (weight.abs() * _spared(weight, pressure.knee)).mean()
+            value = value + pressure.l1 * weight.abs().mean()
         if not ends.sides:
             return value
         masses = [_masses(*pair, ends.modules) for pair in zip(weights, ends.sides, strict=True)]
@@ -228,20 +229,12 @@ class _Press(torch.autograd.Function):
             if not ctx.needs_input_grad[2 + i]:
                 slopes.append(None)
                 continue
-            each = ctx.pressure.l1 / weight.numel() * _spared(weight, ctx.pressure.knee)
+            each = weight.new_tensor(ctx.pressure.l1 / weight.numel())
             if ctx.sides:
                 rows, columns = _members(ctx.sides[i], len(ctx.tables[i]))
                 each = each + ((rows @ ctx.tables[i])[:, None] @ columns.mT).view(weight.shape)
             slopes.append(grads[0] * each * weight.sign())
         return None, None, *slopes
-
-
-def _spared(weight: Tensor, knee: float) -> Tensor:
-    """What each |w| counts, given how large it is."""
-    if not knee:
-        return weight.new_ones(())
-    bend = knee * weight.square().mean().sqrt() + kernels.LEAST_BEND
-    return bend / (weight.abs() + bend)
 
 
 def _cost_of_tensors(masses: Tensor, pressure: Pressure) -> tuple[Tensor, Tensor]:

@@ -1,17 +1,14 @@
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 """Compiled passes over one weight tensor, for `press`; they see it as an (r, e) matrix.
 
-`knee` is 0, or what spares weights in use: a magnitude m then counts e / (m + e), a constant in the
-gradient, with e the `knee` times the tensor's root mean square. Divisions follow numpy's rules:
-Python's, which look for zeros, would keep loops from running on vectors.
+Divisions follow numpy's rules: Python's, which look for zeros, would keep loops from running on
+vectors.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
-
-LEAST_BEND = 1e-12
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -20,23 +17,6 @@ def disorder_of(masses, disorder, interface, shares, tables):
     q, slope = q_and_table(masses.sum(0))
     tables[:] = interface * shares - disorder * slope
     return disorder * (1 - q)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def bend_of(weight, knee):
-    """`knee` times the root mean square of an (r, e) matrix; 0 without a knee.
-
-    Columns are added up first, in the weights' own type.
-    """
-    if not knee:
-        return 0.0
-    r, e = weight.shape
-    sums = np.zeros(e, weight.dtype)
-    for i in range(r):
-        entries = weight[i]
-        for j in range(e):
-            sums[j] += entries[j] * entries[j]
-    return knee * (sums.sum() / (r * e)) ** 0.5 + LEAST_BEND
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -68,14 +48,13 @@ def add_entry_masses(weight, row, column, row_scale, column_scale, masses):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def write_gradient(weight, row, column, row_scale, column_scale, table, each, knee, slope):
+def write_gradient(weight, row, column, row_scale, column_scale, table, each, slope):
     """Writes into `slope` (r, e) the derivative by the entries of a matrix.
 
     Args:
         weight, row, column, row_scale, column_scale: as in `add_masses`.
         table: (k, k) derivative by capacity.
         each: derivative by an entry's magnitude, beside that.
-        knee: spares weights in use; 0 presses on all alike.
         slope: receives the result.
 
     Returns:
@@ -86,53 +65,38 @@ def write_gradient(weight, row, column, row_scale, column_scale, table, each, kn
     for a in range(len(table)):
         for j in range(e):
             lookup[a, j] = table[a, column[j]] * column_scale[j]
-    bend = bend_of(weight, knee)
-    numbers, sums = np.array([each, bend]).astype(weight.dtype), np.zeros(e, weight.dtype)
+    own, sums = np.array([each]).astype(weight.dtype)[0], np.zeros(e, weight.dtype)
     for i in range(r):
         scale, entries, slopes, out = row_scale[i], weight[i], lookup[row[i]], slope[i]
-        if bend:
-            for j in range(e):
-                share = numbers[1] / (abs(entries[j]) + numbers[1])
-                out[j] = (numbers[0] * share + scale * slopes[j]) * np.sign(entries[j])
-                sums[j] += out[j] * entries[j]
-        else:
-            for j in range(e):
-                out[j] = (numbers[0] + scale * slopes[j]) * np.sign(entries[j])
-                sums[j] += out[j] * entries[j]
+        for j in range(e):
+            out[j] = (own + scale * slopes[j]) * np.sign(entries[j])
+            sums[j] += out[j] * entries[j]
     return np.float64(sums.sum())
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def write_entry_gradient(weight, row, column, row_scale, column_scale, table, each, knee, slope):
+def write_entry_gradient(weight, row, column, row_scale, column_scale, table, each, slope):
     """`write_gradient` where every row reads units of its own."""
     r, e = weight.shape
-    total, bend = 0.0, bend_of(weight, knee)
+    total = 0.0
     for i in range(r):
         for j in range(e):
-            share = bend / (abs(weight[i, j]) + bend) if bend else 1.0
             step = row_scale[i] * column_scale[i, j] * table[row[i], column[i, j]]
-            slope[i, j] = np.sign(weight[i, j]) * (each * share + step)
+            slope[i, j] = np.sign(weight[i, j]) * (each + step)
             total += slope[i, j] * weight[i, j]
     return total
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def write_magnitude_gradient(weight, each, knee, slope):
+def write_magnitude_gradient(weight, each, slope):
     """`write_gradient` without modules."""
     r, e = weight.shape
-    bend = bend_of(weight, knee)
-    numbers, sums = np.array([each, bend]).astype(weight.dtype), np.zeros(e, weight.dtype)
+    own, sums = np.array([each]).astype(weight.dtype)[0], np.zeros(e, weight.dtype)
     for i in range(r):
         entries, out = weight[i], slope[i]
-        if bend:
-            for j in range(e):
-                share = numbers[1] / (abs(entries[j]) + numbers[1])
-                out[j] = numbers[0] * share * np.sign(entries[j])
-                sums[j] += out[j] * entries[j]
-        else:
-            for j in range(e):
-                out[j] = numbers[0] * np.sign(entries[j])
-                sums[j] += out[j] * entries[j]
+        for j in range(e):
+            out[j] = own * np.sign(entries[j])
+            sums[j] += out[j] * entries[j]
     return np.float64(sums.sum())
 
 
