@@ -85,6 +85,9 @@ def score(trained: Trained, true_modules: int) -> Row:
             "selectivity": special.selectivity,
             "selectivity_random": special.random_mean,
             "lesion_p": special.p_value,
+            "lesion_information": special.information,
+            "lesion_information_random": special.information_random,
+            "lesion_information_p": special.information_p,
             "double_lesion": special.double,
         }
     return scores

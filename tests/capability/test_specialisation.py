@@ -5,6 +5,7 @@ from torch import nn
 
 from partwise.capability.specialisation import (
     causal_interface,
+    information,
     mean_ablated_interface,
     selectivity,
     specialisation,
@@ -41,6 +42,43 @@ def test_selectivity_by_hand():
 
 def test_a_module_that_serves_several_heads_is_as_selective():
     assert selectivity(np.array([[2.0, 1.0, 0.0], [0.0, 0.0, 3.0]])) == 1
+
+
+def test_information_by_hand():
+    # (0, 0), (0, 1) and (1, 1) a third each: modules 2/3 and 1/3, heads 1/3 and 2/3
+    nats = np.log((1 / 3) / (2 / 9)) * 2 / 3 + np.log((1 / 3) / (4 / 9)) / 3
+    assert information(np.array([[2.0, 2.0], [0.0, 2.0]])) == pytest.approx(nats / np.log(2))
+    assert information(np.array([[1.0, 0.0], [-1.0, 3.0]])) < 1
+    assert information(np.eye(3)) == pytest.approx(1)
+    assert information(np.array([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0]])) == pytest.approx(0)
+    assert information(np.array([[1.0, 2.0]])) == information(np.zeros((2, 2))) == 0
+
+
+def chain():
+    """|x1|, |x1| + |x2| and |x1| + |x2| + |x3|, from two hidden units for each sign."""
+    model = nn.Sequential(nn.Linear(3, 12), nn.ReLU(), nn.Linear(12, 3))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        for i in range(3):
+            model[0].weight[4 * i : 4 * i + 4, i] = torch.tensor([1.0, -1.0, 1.0, -1.0])
+            model[2].weight[i:, 4 * i : 4 * i + 4] = 0.5
+        x = torch.rand(2000, 3) * 2 - 1
+        task = task_from_arrays("own", x.numpy(), model(x).numpy(), "value")
+    return model, task, np.r_[0:3, np.repeat(np.arange(3), 4), 0:3]
+
+
+def test_answers_that_build_on_each_other_are_told_apart_by_information():
+    torch.manual_seed(0)
+    model, task, labels = chain()
+    units = unit_map(model)
+    true = specialisation(model, units, labels, task, draws=99)
+    assert true.information_p <= 0.05
+    assert true.information > 3 * true.information_random
+    mixed = labels.copy()
+    mixed[3:15] = np.tile([0, 1, 2], 4)
+    false = specialisation(model, units, mixed, task, draws=99)
+    assert false.information_p > 0.05
 
 
 def test_lesions_of_true_modules_are_more_selective_than_random_ones():

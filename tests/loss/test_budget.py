@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from partwise.graph import UnitGraph, unit_map
 from partwise.loss import BudgetedPenalty, BudgetSchedule
 from partwise.loss.masking import inside_modules
 from partwise.loss.refresh import RefreshClock, stands_still
-from partwise.loss.roles import readers, without_idle
-from partwise.modules.splitting import merge_order, separations
+from partwise.loss.roles import holds_apart, readers, without_idle
+from partwise.modules.splitting import merge_order, merged, separations
 
 HALVES = np.r_[np.arange(4) // 2, np.arange(8) // 4, np.arange(8) // 4, [0, 1]]
 
@@ -193,6 +194,14 @@ def test_resuming_goes_on_bit_for_bit(cut):
         second.load_state_dict({**first.state_dict(), "labels": torch.zeros(3, dtype=torch.long)})
 
 
+class Nest(NamedTuple):
+    pieces: np.ndarray
+    merges: tuple
+
+    def labels_at(self, modules):
+        return merged(self.pieces, self.merges[: len(self.merges) + 1 - modules])
+
+
 def nest_of(inside, near, far):
     """Masses of four modules, two by two near each other, and their mergers."""
     mass = np.full((4, 4), far)
@@ -212,6 +221,31 @@ def test_first_splits_are_judged_by_the_clearest_of_them():
     assert penalty._clear(mass, merges) == 4
     assert penalty.state.clear == pytest.approx(coarse)
     assert penalty._clear(*nest_of(1.0, 0.5, 0.05)) == 2
+
+
+@pytest.mark.parametrize(("masked", "modules"), [(0.07, 3), (0.2, 1)])
+def test_a_reader_does_not_hide_what_it_reads_where_masking_is_free(masked, modules, monkeypatch):
+    """Modules 0 and 1 are far apart, the third reads both and is near either."""
+    mass = np.array([[1.0, 0.02, 0.5], [0.02, 1.0, 0.5], [0.5, 0.5, 3.0]])
+    mass /= mass.sum()
+    nest = Nest(np.arange(3), merge_order(mass))
+    coarse, clear = separations(mass, nest.merges)[::-1]
+    assert clear > 0.8 > 0.45 > coarse
+    penalty = BudgetedPenalty(network(), held_out, steps=400)
+    penalty.state = replace(penalty.state, loss=0.065, chance=1.0)
+    monkeypatch.setattr(penalty, "_masked_loss", lambda graph, labels: masked)
+    assert penalty._clear(mass, nest.merges) == 1
+    assert penalty._clear_beneath(None, mass, nest) == modules
+    assert penalty.state.clear == pytest.approx(coarse if modules == 3 else 0)
+
+
+def test_a_cut_between_layers_holds_nothing_apart():
+    _, units, graph, labels = readers_graph()
+    assert holds_apart(units, graph, labels)
+    assert not holds_apart(units, graph, np.where(labels == 1, 0, labels))
+    penalty = BudgetedPenalty(network(), held_out, find=found(np.repeat([0, 1], [12, 10])))
+    penalty.refresh()
+    assert penalty.modules == 1
 
 
 @pytest.mark.parametrize(("whole", "modules"), [(0.115, 2), (0.07, 1)])

@@ -46,12 +46,13 @@ def test_structureless_graphs_save_next_to_nothing():
 
 def test_levels_by_hand():
     # two layers of two units, joined by 1, 0; 1, 2: row sums 1, 3 and column sums 2, 2 of total 4
-    # expect 0.5, 0.5; 1.5, 1.5: multiples 2, 0; 2/3, 4/3, of which the median is 4/3
+    # expect 0.5, 0.5; 1.5, 1.5: multiples 2, 0; 2/3, 4/3. The median is 4/3, and half of what is
+    # above it is split off twice: at 5/3 and 11/6
     groups = planted_blocks([2, 2], 1, 1.0)[0].groups
     graph = UnitGraph.from_edges(4, [0, 1, 1], [2, 2, 3], [1.0, 1.0, 2.0], groups)
     level, ranges, pairs = levels_of(graph)
-    assert (ranges, pairs) == (2, 1)
-    assert level[:2, 2:].tolist() == [[2, 0], [1, 1]]
+    assert (ranges, pairs) == (4, 1)
+    assert level[:2, 2:].tolist() == [[4, 0], [1, 1]]
     assert (level == level.T).all()
     assert (level[:2, :2] == -1).all()
 
@@ -75,9 +76,12 @@ def test_likelihood_by_hand():
     _, gained = likely._learn(*levels_of(graph), np.array([0, 0, 1, 1, 0, 1]))
     # with half a count added: 4.5 of 5 are edges inside, 0.5 of 5 between, 5 of 10 in all
     joined = 2 * (4.5 * np.log(0.9 / 0.5) + 0.5 * np.log(0.1 / 0.5))
-    # the four edges are equal multiples, all in one range: 4.5 of 5 inside and 0.5 of 1 between
-    inside, between, every = np.array([4.5, 0.5]) / 5, np.array([0.5, 0.5]), np.array([5, 1]) / 6
-    told = 5 * (inside * np.log(inside / every)).sum() + (between * np.log(between / every)).sum()
+    # the four edges are equal multiples, all in one of four ranges: with half a count added it has
+    # 4.5 of 6 inside, 0.5 of 2 between and 5 of 8 in all, the others 0.5 of 6, 0.5 of 2 and 1 of 8
+    inside, between = np.array([4.5, 0.5, 0.5, 0.5]) / 6, np.full(4, 0.5) / 2
+    every = np.array([5, 1, 1, 1]) / 8
+    told = 6 * (inside * np.log(inside / every)).sum()
+    told += 2 * (between * np.log(between / every)).sum()
     assert gained == pytest.approx(joined + told)
 
 

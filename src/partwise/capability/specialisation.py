@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,10 @@ class Specialisation:
         selectivity: mean over heads of how much one module's loss harms most (see `selectivity`).
         random_mean: the same for random lesions of as many live units in the same layers.
         p_value: (1 + random draws that are as selective) / (1 + draws).
+        information: how much the module that is lost says about which heads suffer (see
+            `information`).
+        information_random: the same for the random lesions.
+        information_p: as `p_value`, by information.
         damage: (modules, heads) loss added by each module's lesion, in nats.
         double: mean damage of lesioning two modules at once, less that of each alone; 0 if
             modules work apart from each other.
@@ -34,6 +39,9 @@ class Specialisation:
     selectivity: float
     random_mean: float
     p_value: float
+    information: float
+    information_random: float
+    information_p: float
     damage: NDArray[np.float64]
     double: float
 
@@ -56,6 +64,32 @@ def selectivity(damage: NDArray[np.float64]) -> float:
     worst = harm.max(0)
     others = (harm.sum(0) - worst) / (len(harm) - 1)
     return float((worst - others).sum() / worst.sum())
+
+
+def information(damage: NDArray[np.float64]) -> float:
+    """How much the module that is lost says about which heads suffer, 0 to 1.
+
+    The mutual information of module and head, each as likely as the harm done, as a share of the
+    most there can be. 0 if every lesion harms the heads in the same proportions, 1 if each head
+    needs a module of its own. Unlike `selectivity` it asks of no head that it depend on one module
+    alone: where one answer builds on another, it cannot.
+
+    Args:
+        damage: (modules, heads) loss added by each lesion.
+
+    >>> information(np.array([[2.0, 0.0], [0.0, 2.0]]))
+    1.0
+    >>> information(np.array([[2.0, 2.0], [1.0, 1.0]]))
+    0.0
+    """
+    harm = np.maximum(damage, 0)
+    if min(harm.shape) < 2 or not harm.any():
+        return 0.0
+    joint = harm / harm.sum()
+    apart = np.outer(joint.sum(1), joint.sum(0))
+    own = joint > 0
+    nats = float((joint[own] * np.log(joint[own] / apart[own])).sum())
+    return nats / float(np.log(min(harm.shape)))
 
 
 @torch.no_grad()
@@ -103,22 +137,31 @@ def specialisation(
     null = []
     for _ in range(draws):
         dealt = _dealt(labels, units, live, rng)
-        null.append(selectivity(np.array([harm(dealt == m) for m in modules])))
-    found = selectivity(damage)
+        null.append(np.array([harm(dealt == m) for m in modules]))
     double = [
         float((harm((labels == a) | (labels == b)) - damage[a] - damage[b]).mean())
         for a in modules
         for b in modules
         if a < b
     ]
-    reached = sum(value >= found - 1e-12 for value in null)
     return Specialisation(
-        found,
-        float(np.mean(null)) if null else 0.0,
-        (1 + reached) / (1 + draws),
+        *_against(selectivity, damage, null),
+        *_against(information, damage, null),
         damage,
         float(np.mean(double)) if double else 0.0,
     )
+
+
+def _against(
+    score: Callable[[NDArray[np.float64]], float],
+    damage: NDArray[np.float64],
+    null: Sequence[NDArray[np.float64]],
+) -> tuple[float, float, float]:
+    """The score of the lesions, its mean over random ones, and the p-value of the difference."""
+    found, others = score(damage), [score(each) for each in null]
+    reached = sum(other >= found - 1e-12 for other in others)
+    mean = float(np.mean(others)) if others else 0.0
+    return found, mean, (1 + reached) / (1 + len(others))
 
 
 def _live(

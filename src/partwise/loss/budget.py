@@ -22,7 +22,7 @@ from partwise.loss.penalty import MOST_EDGES, CutTreePenalty
 from partwise.loss.press import Pressure
 from partwise.loss.refresh import RefreshClock, stands_still
 from partwise.loss.resuming import check_units, is_drawn
-from partwise.loss.roles import readers, without_idle
+from partwise.loss.roles import holds_apart, readers, without_idle
 from partwise.modules import Hierarchy, module_masses, search_modules
 from partwise.modules.hierarchy import by_volume, splits_kept
 from partwise.modules.splitting import merge_order, merged, separations
@@ -412,6 +412,8 @@ class BudgetedPenalty:
         state, graph = self.state, self._graph()
         before, modules = self.labels.numpy(), self.modules
         found = without_idle(self.units, graph, self._found(graph))
+        if not holds_apart(self.units, graph, found):
+            found = np.zeros_like(found)
         self._put_in_force(graph, found)
         if self.modules > modules:
             state.before = max(state.before, state.loss)
@@ -448,6 +450,8 @@ class BudgetedPenalty:
         mass = module_masses(evidence, nest.pieces)
         held = 1 + splits_kept(mass, nest.merges, schedule.min_gain, schedule.keep_contrast)
         modules = max(self._clear(mass, nest.merges), min(held, self.modules))
+        if modules == 1:
+            modules = self._clear_beneath(graph, mass, nest)
         if not self._may_split:
             modules = min(modules, self.modules)
         modules = self._with_readers(graph, mass, nest, min(modules, self.state.most))
@@ -514,6 +518,24 @@ class BudgetedPenalty:
             return 1
         state.clear = clearest
         return 1 + kept
+
+    def _clear_beneath(self, graph: UnitGraph, mass: NDArray[np.float64], nest: Hierarchy) -> int:
+        """The level of the first clear split, though coarser ones are not, if it can be masked now.
+
+        A part that reads all others is not far apart from them, and they are split only after it.
+        """
+        state, schedule = self.state, self.schedule
+        apart = separations(mass, nest.merges)[::-1]
+        kept = splits_kept(mass, nest.merges, schedule.min_gain, 0.0)
+        clear = np.flatnonzero(apart[:kept] >= schedule.min_separation)
+        if state.clear or not len(clear):
+            return 1
+        modules = int(clear[0]) + 2
+        masked = self._masked_loss(graph, nest.labels_at(modules))
+        if masked > state.loss + self._slack(state.loss):
+            return 1
+        state.clear = float(apart[: modules - 1].min())
+        return modules
 
     def _put_in_force(self, graph: UnitGraph, labels: NDArray[np.int64]) -> None:
         self._isolate(torch.as_tensor(labels), torch.as_tensor(readers(self.units, graph, labels)))

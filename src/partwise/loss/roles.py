@@ -22,6 +22,15 @@ def readers(units: UnitMap, graph: UnitGraph, labels: NDArray[np.int64]) -> NDAr
     return _share(graph, labels, units.groups[0].start, units.groups[0].stop) < NO_INPUTS
 
 
+def holds_apart(units: UnitMap, graph: UnitGraph, labels: NDArray[np.int64]) -> bool:
+    """Whether two modules or more have inputs of their own.
+
+    Where only one has, all others read it (see `readers`), and there is no interface to mask: a
+    network cut between two layers has such parts.
+    """
+    return int((~readers(units, graph, labels)).sum()) > 1
+
+
 def without_idle(units: UnitMap, graph: UnitGraph, labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """(n,) `labels`, modules that can have no effect merged into others.
 

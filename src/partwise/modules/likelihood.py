@@ -37,8 +37,9 @@ class Levels(NamedTuple):
 
     Attributes:
         level: (n, n) int16, symmetric; -1 where the layers of two units are not joined. For a pair
-            of layers the first level is "no edge", the others are equally frequent ranges of
-            capacity as a multiple of what the degrees let expect.
+            of layers the first level is "no edge", the others are ranges of capacity as a multiple
+            of what the degrees let expect: equally frequent ones, but for the largest, which says
+            most and is split in half twice.
         ranges: number of ranges r; level (r + 1) p + i is range i of pair of layers p.
         pairs: number of pairs of layers.
     """
@@ -109,13 +110,15 @@ def fitted(levels: Levels, labels: NDArray[np.int64], modules: int) -> Fit:
 
 
 def levels_of(graph: UnitGraph, most: int = 12) -> Levels:
-    """Capacities as levels; at most `most` ranges, fewer where few edges are."""
+    """Capacities as levels; at most `most` + 2 ranges, fewer where few edges are."""
     level = np.full((graph.n, graph.n), -1, np.int16)
     tables = layer_tables(graph)
-    ranges = int(np.clip(graph.m // 80, 2, most))
+    even = int(np.clip(graph.m // 80, 2, most))
+    shares = np.r_[np.arange(1, even) / even, 1 - 1 / (2 * even), 1 - 1 / (4 * even)]
+    ranges = len(shares) + 1
     for pair, (a, b, table) in enumerate(tables):
         ratio = _as_multiple(table)
-        bounds = np.quantile(ratio[ratio > 0], np.linspace(0, 1, ranges + 1)[1:-1])
+        bounds = np.quantile(ratio[ratio > 0], shares)
         ids = pair * (ranges + 1) + np.where(ratio > 0, 1 + np.searchsorted(bounds, ratio), 0)
         level[a, b] = ids
         level[b, a] = ids.T
