@@ -262,8 +262,8 @@ def main() -> None:
     budgets: list[Callable[[], Row]] = [
         lambda: middle(budget_on_digits_pair() for _ in range(5)),
         lambda: middle(budget_on_digits_pair(press_every=1) for _ in range(5)),
-        lambda: budget_on_wide_mlp(256, rounds=5),
-        lambda: budget_on_wide_mlp(1024, rounds=3),
+        lambda: budget_on_wide_mlp(256, rounds=15),
+        lambda: budget_on_wide_mlp(1024, rounds=5),
     ]
     for make in budgets:
         rows.append(make())

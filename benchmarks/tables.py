@@ -9,7 +9,10 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from statistics import mean
 from typing import Any
+
+from benchmarks.modularity_methods import SETTINGS
 
 ROOT = Path(__file__).parent.parent
 ROWS = {
@@ -94,6 +97,29 @@ def step_table(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def choices_table(record: dict[str, Any]) -> str:
+    """Mean loss of each variant of the penalty at each task, as a Markdown table."""
+    cells: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for row in record["rows"]:
+        cells.setdefault(row["variant"], {}).setdefault(row["task"], []).append(row)
+    tasks = list(dict.fromkeys(row["task"] for row in record["rows"]))
+    lines = [f"| final loss, mean | seeds | {' | '.join(tasks)} | right |"]
+    lines.append("|" + " --- |" * (len(tasks) + 3))
+    for variant, own in cells.items():
+        seeds = sorted({row["seed"] for rows in own.values() for row in rows})
+        means = [f"{mean(r['final_loss'] for r in own[t]):.3g}" if t in own else "" for t in tasks]
+        all_rows = [row for rows in own.values() for row in rows]
+        right = sum(
+            row["modules"] == SETTINGS[row["task"]].modules and row["purity"] >= 0.97
+            for row in all_rows
+        )
+        lines.append(
+            f"| {variant} | {seeds[0]} to {seeds[-1]} | {' | '.join(means)} "
+            f"| {right} of {len(all_rows)} |"
+        )
+    return "\n".join(lines)
+
+
 def documents() -> dict[Path, str]:
     """Files with tables, made anew from the records."""
     made: dict[Path, str] = {}
@@ -108,6 +134,7 @@ TABLES: list[tuple[str, str, str, Callable[[dict[str, Any]], str]]] = [
     ("README.md", "demo-table", "demo.json", demo_table),
     ("docs/design/scale.md", "overhead-table", "gpt_overhead.json", overhead_table),
     ("docs/design/penalty.md", "step-table", "penalty_overhead.json", step_table),
+    ("docs/design/penalty.md", "choices-table", "penalty_choices.json", choices_table),
 ]
 """A file, the mark of its table, the record, and what makes the one from the other."""
 
