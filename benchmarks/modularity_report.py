@@ -38,6 +38,9 @@ COLUMNS = (
     ("selectivity", "lesions"),
     ("selectivity_random", "random lesions"),
     ("lesion_p", "lesion p"),
+    ("lesion_information", "information"),
+    ("lesion_information_random", "random information"),
+    ("lesion_information_p", "information p"),
     ("train_s", "s"),
 )
 FLOOR = 1e-5
@@ -198,7 +201,8 @@ def agreements(rows: Sequence[Row]) -> list[float]:
 def bars(rows: Sequence[Row]) -> str:
     """Which of the study's bars hold for `ours` at its default budget, from the records."""
     lines = ["| task | seeds | right number and purity ≥ 0.97 | loss / best L1 | loss / plain | "
-             "interface / that L1's | causal | lesion p < 0.01 |", "|" + " --- |" * 8]  # fmt: skip
+             "interface / that L1's | causal | lesion p < 0.01 | by information |",
+             "|" + " --- |" * 9]  # fmt: skip
     found = groups(rows)
     for task in SETTINGS:
         ours = found.get((task, "ours", SWEEPS["ours"][0]))
@@ -210,13 +214,18 @@ def bars(rows: Sequence[Row]) -> str:
         l1 = [each for key, each in found.items() if key[:2] == (task, "l1")]
         best = min(l1, key=lambda each: point(each)[0], default=None)
         plain = found.get((task, "plain", SWEEPS["plain"][0]))
-        lesions = [r["lesion_p"] < 0.01 for r in ours if r.get("lesion_p") is not None]
         lines.append(
             f"| {task} | {len(ours)} | {sum(right)} of {len(right)} | {_ratio(ours, best, 0)} | "
             f"{_ratio(ours, plain, 0)} | {_ratio(ours, best, 1)} | "
-            f"{shown([r['causal_interface'] for r in ours])} | {sum(lesions)} of {len(lesions)} |"
+            f"{shown([r['causal_interface'] for r in ours])} | {_significant(ours, 'lesion_p')} | "
+            f"{_significant(ours, 'lesion_information_p')} |"
         )
     return "\n".join(lines)
+
+
+def _significant(rows: Sequence[Row], name: str) -> str:
+    values = [row[name] for row in rows if row.get(name) is not None]
+    return f"{sum(value < 0.01 for value in values)} of {len(values)}"
 
 
 def _ratio(ours: Sequence[Row], other: Sequence[Row] | None, of: int) -> str:

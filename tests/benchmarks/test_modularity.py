@@ -111,7 +111,13 @@ def test_tables_mark_the_front():
 def test_bars_compare_with_the_best_l1():
     line = modularity_report.bars(ROWS).splitlines()[-1]
     # 0.4 / 0.39 = 1.03 and 0.01 / 0.2 = 0.05; there is no plain twin
-    assert line == "| digits-pair | 2 | 2 of 2 | 1.03 |  | 0.05 | 0±0 | 0 of 0 |"
+    assert line == "| digits-pair | 2 | 2 of 2 | 1.03 |  | 0.05 | 0±0 | 0 of 0 | 0 of 0 |"
+
+
+def test_bars_count_significant_lesions_among_those_tested():
+    lesions = [{"lesion_p": 0.02, "lesion_information_p": 0.001}, {}]
+    rows = [{**row, **own} for row, own in zip(ROWS[:2], lesions, strict=True)]
+    assert modularity_report.bars(rows).splitlines()[-1].endswith("| 0 of 1 | 1 of 1 |")
 
 
 def test_fronts_say_who_dominates_whom():
