@@ -1,6 +1,5 @@
 import math
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from partwise.loss import BudgetedPenalty, BudgetSchedule
 from partwise.loss.masking import inside_modules
 from partwise.loss.refresh import RefreshClock, stands_still
 from partwise.loss.roles import holds_apart, readers, without_idle
-from partwise.modules.splitting import merge_order, merged, separations
 
 HALVES = np.r_[np.arange(4) // 2, np.arange(8) // 4, np.arange(8) // 4, [0, 1]]
 
@@ -192,51 +190,6 @@ def test_resuming_goes_on_bit_for_bit(cut):
     assert second.state == whole.state
     with pytest.raises(CheckpointError, match="units"):
         second.load_state_dict({**first.state_dict(), "labels": torch.zeros(3, dtype=torch.long)})
-
-
-class Nest(NamedTuple):
-    pieces: np.ndarray
-    merges: tuple
-
-    def labels_at(self, modules):
-        return merged(self.pieces, self.merges[: len(self.merges) + 1 - modules])
-
-
-def nest_of(inside, near, far):
-    """Masses of four modules, two by two near each other, and their mergers."""
-    mass = np.full((4, 4), far)
-    mass[:2, :2] = mass[2:, 2:] = near
-    np.fill_diagonal(mass, inside)
-    mass /= mass.sum()
-    return mass, merge_order(mass)
-
-
-def test_first_splits_are_judged_by_the_clearest_of_them():
-    mass, merges = nest_of(1.0, 0.25, 0.2)
-    coarse, *fine = separations(mass, merges)[::-1]
-    assert coarse > 0.45 > min(fine) > 0.55 * coarse
-    penalty = BudgetedPenalty(network(), held_out, steps=400)
-    assert penalty._clear(*nest_of(1.0, 0.3, 0.3)) == 1
-    assert penalty.state.clear == 0
-    assert penalty._clear(mass, merges) == 4
-    assert penalty.state.clear == pytest.approx(coarse)
-    assert penalty._clear(*nest_of(1.0, 0.5, 0.05)) == 2
-
-
-@pytest.mark.parametrize(("masked", "modules"), [(0.07, 3), (0.2, 1)])
-def test_a_reader_does_not_hide_what_it_reads_where_masking_is_free(masked, modules, monkeypatch):
-    """Modules 0 and 1 are far apart, the third reads both and is near either."""
-    mass = np.array([[1.0, 0.02, 0.5], [0.02, 1.0, 0.5], [0.5, 0.5, 3.0]])
-    mass /= mass.sum()
-    nest = Nest(np.arange(3), merge_order(mass))
-    coarse, clear = separations(mass, nest.merges)[::-1]
-    assert clear > 0.8 > 0.45 > coarse
-    penalty = BudgetedPenalty(network(), held_out, steps=400)
-    penalty.state = replace(penalty.state, loss=0.065, chance=1.0)
-    monkeypatch.setattr(penalty, "_masked_loss", lambda graph, labels: masked)
-    assert penalty._clear(mass, nest.merges) == 1
-    assert penalty._clear_beneath(None, mass, nest) == modules
-    assert penalty.state.clear == pytest.approx(coarse if modules == 3 else 0)
 
 
 def test_a_cut_between_layers_holds_nothing_apart():

@@ -17,15 +17,16 @@ from partwise.graph.coactivity import unit_activity, with_coactivity
 from partwise.loss.budget_schedule import BudgetSchedule, BudgetState
 from partwise.loss.constants import carried, commit, mean_inputs
 from partwise.loss.idle import idle_inputs
+from partwise.loss.levels import Levels
 from partwise.loss.masking import MaskedRun, factors, inside_modules, wide
 from partwise.loss.penalty import MOST_EDGES, CutTreePenalty
 from partwise.loss.press import Pressure
 from partwise.loss.refresh import RefreshClock, stands_still
 from partwise.loss.resuming import check_units, is_drawn
 from partwise.loss.roles import holds_apart, readers, without_idle
-from partwise.modules import Hierarchy, module_masses, search_modules
-from partwise.modules.hierarchy import by_volume, splits_kept
-from partwise.modules.splitting import merge_order, merged, separations
+from partwise.modules import module_masses, search_modules
+from partwise.modules.hierarchy import by_volume
+from partwise.modules.splitting import merge_order, merged
 
 Run = Callable[..., Tensor]
 HeldOut = Callable[[Run], Tensor | float]
@@ -448,16 +449,24 @@ class BudgetedPenalty:
             evidence, min_gain=schedule.min_gain, inflations=schedule.inflations, expand=False
         )
         mass = module_masses(evidence, nest.pieces)
-        held = 1 + splits_kept(mass, nest.merges, schedule.min_gain, schedule.keep_contrast)
-        modules = max(self._clear(mass, nest.merges), min(held, self.modules))
-        if modules == 1:
-            modules = self._clear_beneath(graph, mass, nest)
+        levels = Levels(
+            mass, nest.merges, lambda k: self._masked_loss(graph, nest.labels_at(k)), schedule
+        )
+        return by_volume(graph, nest.labels_at(self._level(levels)))
+
+    def _level(self, levels: Levels) -> int:
+        """How many modules of a nest are put in force."""
+        state = self.state
+        modules, state.clear = levels.clear(state.clear)
+        modules = max(modules, levels.held(self.modules))
+        if modules == 1 and not state.clear:
+            allowed = state.loss + self._slack(state.loss)
+            modules, state.clear = levels.clear_beneath(allowed)
         if not self._may_split:
             modules = min(modules, self.modules)
-        modules = self._with_readers(graph, mass, nest, min(modules, self.state.most))
-        if self._is_release:
-            modules = self._paying(graph, nest, modules)
-        return by_volume(graph, nest.labels_at(modules))
+        modules = min(modules, state.most)
+        modules = levels.with_readers(modules, state.clear, state.most, self.tolerance)
+        return levels.paying(modules, self.tolerance) if self._is_release else modules
 
     def _evidence(self, graph: UnitGraph) -> UnitGraph:
         """The graph with edges between units that are active together on held-out samples."""
@@ -471,71 +480,6 @@ class BudgetedPenalty:
     @property
     def _wants_activity(self) -> bool:
         return self.find is None and self.schedule.coactivity > 0
-
-    def _paying(self, graph: UnitGraph, nest: Hierarchy, modules: int) -> int:
-        """The most modules of which none costs more, when masked, than a tolerance."""
-        loss = self._masked_loss(graph, nest.labels_at(modules))
-        while modules > 2:
-            coarser = self._masked_loss(graph, nest.labels_at(modules - 1))
-            if loss <= coarser + self.tolerance(coarser):
-                break
-            modules, loss = modules - 1, coarser
-        return modules
-
-    def _with_readers(
-        self, graph: UnitGraph, mass: NDArray[np.float64], nest: Hierarchy, modules: int
-    ) -> int:
-        """A finer level of the nest, where that makes masking cheaper.
-
-        It does if a new module has no inputs of its own and may therefore read on: a part that
-        needs several others, such as one that compares their answers, shows up like this.
-        """
-        if modules == 1:
-            return 1
-        schedule = self.schedule
-        bar = schedule.min_contrast * self.state.clear / 2
-        apart = separations(mass, nest.merges)[::-1]
-        kept = splits_kept(mass, nest.merges, schedule.min_gain, 0.0)
-        finest = 1 + min(kept, int(np.cumprod(apart >= bar).sum()), self.state.most - 1)
-        best = self._masked_loss(graph, nest.labels_at(modules))
-        for level in range(modules + 1, min(finest, modules + 2) + 1):
-            loss = self._masked_loss(graph, nest.labels_at(level))
-            if loss < best - self.tolerance(best):
-                modules, best = level, loss
-        return modules
-
-    def _clear(self, mass: NDArray[np.float64], merges: tuple[tuple[int, int, float], ...]) -> int:
-        """How many modules are clear, judged by the first splits, which no reward had widened."""
-        state, schedule = self.state, self.schedule
-        apart = separations(mass, merges)[::-1]
-        if state.clear:
-            kept = splits_kept(mass, merges, schedule.min_gain, 0.0)
-            enough = apart >= schedule.min_contrast * state.clear
-            return 1 + min(kept, int(np.cumprod(enough).sum()))
-        kept = splits_kept(mass, merges, schedule.min_gain, schedule.min_contrast)
-        clearest = float(apart[:kept].max(initial=0.0))
-        if clearest < schedule.min_separation:
-            return 1
-        state.clear = clearest
-        return 1 + kept
-
-    def _clear_beneath(self, graph: UnitGraph, mass: NDArray[np.float64], nest: Hierarchy) -> int:
-        """The level of the first clear split, though coarser ones are not, if it can be masked now.
-
-        A part that reads all others is not far apart from them, and they are split only after it.
-        """
-        state, schedule = self.state, self.schedule
-        apart = separations(mass, nest.merges)[::-1]
-        kept = splits_kept(mass, nest.merges, schedule.min_gain, 0.0)
-        clear = np.flatnonzero(apart[:kept] >= schedule.min_separation)
-        if state.clear or not len(clear):
-            return 1
-        modules = int(clear[0]) + 2
-        masked = self._masked_loss(graph, nest.labels_at(modules))
-        if masked > state.loss + self._slack(state.loss):
-            return 1
-        state.clear = float(apart[: modules - 1].min())
-        return modules
 
     def _put_in_force(self, graph: UnitGraph, labels: NDArray[np.int64]) -> None:
         self._isolate(torch.as_tensor(labels), torch.as_tensor(readers(self.units, graph, labels)))

@@ -1,0 +1,111 @@
+"""Which level of a nest of modules a capability budget puts in force."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from partwise.loss.budget_schedule import BudgetSchedule
+from partwise.modules.hierarchy import splits_kept
+from partwise.modules.splitting import separations
+
+FINER = 2
+"""Levels beyond those that are clear which are tried for a part that reads the others."""
+
+Tolerance = Callable[[float], float]
+"""How much loss the budget allows on top of a loss."""
+
+
+class Levels:
+    """The levels of a nest: how far apart their splits are, and what masking each of them costs.
+
+    A level is named by its number of modules; splits count from the coarsest on.
+
+    Args:
+        mass: (k, k) capacity between the modules of the finest level.
+        merges: its k - 1 mergers.
+        masked_loss: level -> held-out loss without its interfaces; asked once for each.
+        schedule: the bars that splits must clear.
+    """
+
+    def __init__(
+        self,
+        mass: NDArray[np.float64],
+        merges: Sequence[tuple[int, int, float]],
+        masked_loss: Callable[[int], float],
+        schedule: BudgetSchedule,
+    ):
+        self.mass, self.merges, self.schedule = mass, merges, schedule
+        self.masked_loss = cache(masked_loss)
+        self.apart = separations(mass, merges)[::-1]
+
+    def _kept(self, contrast: float) -> int:
+        """Splits that earn enough and are nearly as far apart as the clearest."""
+        return splits_kept(self.mass, self.merges, self.schedule.min_gain, contrast)
+
+    def _first(self, enough: float) -> int:
+        """Splits before the first that is not `enough` apart, or does not earn enough."""
+        return min(self._kept(0.0), int(np.cumprod(self.apart >= enough).sum()))
+
+    def held(self, modules: int) -> int:
+        """The level of those modules in force whose splits still are nearly as far apart as any."""
+        return min(1 + self._kept(self.schedule.keep_contrast), modules)
+
+    def clear(self, clearest: float) -> tuple[int, float]:
+        """The level that is clear, judged by the first splits, which no reward had widened.
+
+        Args:
+            clearest: separation of the clearest of these; 0 if none have been made.
+
+        Returns:
+            The level, and `clearest` from now on.
+        """
+        if clearest:
+            return 1 + self._first(self.schedule.min_contrast * clearest), clearest
+        kept = self._kept(self.schedule.min_contrast)
+        found = float(self.apart[:kept].max(initial=0.0))
+        return (1 + kept, found) if found >= self.schedule.min_separation else (1, 0.0)
+
+    def clear_beneath(self, most: float) -> tuple[int, float]:
+        """The level of the first clear split, though coarser ones are not, if it can be masked now.
+
+        A part that reads all others is not far apart from them, and they are split only after it.
+
+        Args:
+            most: what masking may lead to.
+
+        Returns:
+            As `clear`.
+        """
+        clear = np.flatnonzero(self.apart[: self._kept(0.0)] >= self.schedule.min_separation)
+        if not len(clear) or self.masked_loss(level := int(clear[0]) + 2) > most:
+            return 1, 0.0
+        return level, float(self.apart[: level - 1].min())
+
+    def with_readers(self, level: int, clearest: float, most: int, tolerance: Tolerance) -> int:
+        """A finer level, of at most `most` modules, where that makes masking cheaper.
+
+        It does if a new module has no inputs of its own and may therefore read on: a part that
+        needs several others, such as one that compares their answers, shows up like this.
+        """
+        if level == 1:
+            return 1
+        finest = min(1 + self._first(self.schedule.min_contrast * clearest / 2), most)
+        best = self.masked_loss(level)
+        for finer in range(level + 1, min(finest, level + FINER) + 1):
+            loss = self.masked_loss(finer)
+            if loss < best - tolerance(best):
+                level, best = finer, loss
+        return level
+
+    def paying(self, level: int, tolerance: Tolerance) -> int:
+        """The finest level up to this one whose last split costs no more than a tolerance."""
+        while level > 2:
+            coarser = self.masked_loss(level - 1)
+            if self.masked_loss(level) <= coarser + tolerance(coarser):
+                break
+            level -= 1
+        return level
