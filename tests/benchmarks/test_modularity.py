@@ -125,7 +125,26 @@ def test_fronts_say_who_dominates_whom():
     cells = dict(zip(head.split(" | "), line.split(" | "), strict=True))
     assert cells["bimt"] == "ours"  # 0.41 against 0.4, 0.1 against 0.01
     assert cells["l1"] == "0.97 / 20"  # 0.39 / 0.4 and 0.2 / 0.01: each better in one
-    assert words == "Of 2 cells ours dominates in 1, the peer in 0, neither in the rest."
+    assert words == (
+        "Of 2 cells ours dominates in 1, the peer in 0, neither in the rest, "
+        "in 0 of which no lower loss is shown."
+    )
+
+
+def test_a_lower_loss_must_be_lower_at_the_same_seeds():
+    scattered = [
+        {
+            **row,
+            "held_out_loss": row["held_out_loss"]
+            + (0.3 * row["seed"] if row["method"] == "l1" else 0),
+        }
+        for row in ROWS
+    ]
+    ours = [row for row in ROWS if row["method"] == "ours"]
+    # at seed 0 l1 has 0.39 in both; at seed 1 0.39 in one and 0.69 in the other, against 0.4
+    assert modularity_report._is_lower([r for r in ROWS if r["method"] == "l1"], ours)
+    assert not modularity_report._is_lower([r for r in scattered if r["method"] == "l1"], ours)
+    assert not modularity_report._is_lower(ROWS[1:2], ours[:1])  # one seed shows nothing
 
 
 def test_fronts_compare_at_the_same_seeds():
