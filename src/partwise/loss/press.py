@@ -191,8 +191,8 @@ def _slopes(
     """
     slopes, total = [], 0.0
     for i, matrix in enumerate(matrices):
-        # Of torch's own memory, half of whose pages need not be asked for anew, as numpy's must.
-        # And not a tensor's view: to one that owns its numbers the engine adds others in place.
+        # Torch's memory is used again, while large arrays of numpy's ask for new pages each time.
+        # And no tensor's view: to one that owns its numbers the engine adds others in place.
         slope, each = torch.empty(shapes[i], dtype=dtype), pressure.l1 / matrix.size
         written = slope.view(matrix.shape).numpy()
         if ends.sides:
