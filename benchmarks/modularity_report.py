@@ -45,6 +45,7 @@ COLUMNS = (
     ("train_s", "s"),
 )
 FLOOR = 1e-5
+ROUNDING = 1e-12
 IDLE = 1e-3
 """Interface shares below this are alike: fewer than one weight in a thousand."""
 ALIKE = 0.01
@@ -104,7 +105,8 @@ def interface(row: Row) -> float:
     not say what it is at the true number, it counts as all of the capacity.
     """
     if "interface_at_truth" in row:
-        return float(row["interface_at_truth"])
+        share = float(row["interface_at_truth"])
+        return share if share > ROUNDING else 0.0
     alone = row["modules"] == 1 and SETTINGS[row["task"]].modules > 1
     return 1.0 if alone else float(row["interface_frac"])
 
