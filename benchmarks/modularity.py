@@ -29,6 +29,7 @@ from partwise.cuttree import cut_tree
 from partwise.graph import UnitGraph
 from partwise.modules import Hierarchy, find_modules
 from partwise.modules.agreement import adjusted_mutual_information, dendrogram_purity
+from partwise.modules.hierarchy import finer_nest
 from partwise.modules.null import shuffled_graph
 from partwise.modules.scores import cross_frac, interface_frac, n_cut, nontrivial_frac, purity
 from partwise.tasks.boolean import boolean_tree_levels
@@ -150,14 +151,14 @@ def _n_cut_scores(graph: UnitGraph, modules: int) -> Row:
 def tree_scores(trained: Trained) -> Row:
     """How much of the tree of functions the nest of modules shows, at both levels."""
     graph = trained.units.graph(trained.model)
-    found = find_modules(graph, null_samples=0)
+    parts, merges = finer_nest(graph, find_modules(graph, null_samples=0).labels)
     inputs = len(trained.task.inputs)
     scores = {}
     for name, level in zip(("coarse", "fine"), boolean_tree_levels(), strict=True):
         truth = np.full(graph.n, -1)
         truth[:inputs] = level[:inputs]
         truth[graph.n - (len(level) - inputs) :] = level[inputs:]
-        scores[f"dendrogram_purity_{name}"] = dendrogram_purity(found.pieces, found.merges, truth)
+        scores[f"dendrogram_purity_{name}"] = dendrogram_purity(parts, merges, truth)
     return scores
 
 

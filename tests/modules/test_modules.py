@@ -7,7 +7,7 @@ from torch import nn
 from partwise.errors import GraphError
 from partwise.graph import UnitGraph, unit_graph
 from partwise.modules import find_modules, module_masses, newman_q, search_modules
-from partwise.modules.hierarchy import expanded, splits_kept
+from partwise.modules.hierarchy import expanded, finer_nest, splits_kept
 from partwise.modules.null import shuffled_graph
 from partwise.modules.scores import interface_frac, purity
 from partwise.modules.splitting import merge_order, separations, settled
@@ -199,3 +199,16 @@ def test_expansion_shows_modules_that_thin_edges_join():
     seen = expanded(graph).capacities
     assert seen[inside].mean() / seen[~inside].mean() > 2
     assert graph.capacities[inside].mean() / graph.capacities[~inside].mean() < 1.5
+
+
+def test_modules_are_searched_for_parts_of_their_own():
+    graph, truth = planted_blocks([64, 64, 64, 20], 4, 0.2)
+    halves = truth // 2
+    parts, merges = finer_nest(graph, halves)
+    assert same_partition(parts, truth)
+    assert len(merges) == 3
+    whole = search_modules(graph)
+    assert same_partition(finer_nest(graph, np.zeros_like(truth))[0], whole.pieces)
+    odd = np.arange(graph.n) % 2  # parts never lie in two modules, whatever these are
+    parts, _ = finer_nest(graph, odd)
+    assert all(len(np.unique(odd[parts == part])) == 1 for part in np.unique(parts))
