@@ -61,7 +61,7 @@ FRONTS = (
     "Seeds are those of this record and of `{}`."
 )
 EARLIER = "modularity_seeds10000.json"
-"""Rows of the same code at other seeds, which the comparison with peers counts as well."""
+"""Rows at other seeds, ours by the same release, which the comparison with peers counts as well."""
 COLOURS = ("#c1121f", "#3a86ff", "#2a9d8f", "#f4a261", "#8338ec", "#6c757d", "#bc6c25", "#00b4d8",
            "#606c38", "#d62ad0", "#e9c46a", "#1d3557", "#ff006e")  # fmt: skip
 

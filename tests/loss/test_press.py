@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from partwise.graph import unit_map
+from partwise.loss import l1_penalty
 from partwise.loss import press as pressing
 from partwise.loss.masses import block_masses, entry_masses, newman_q_of_masses
 from partwise.loss.press import Ends, Pressure, press, sides_of
@@ -151,6 +153,14 @@ def test_weights_that_moved_are_seen():
         values.append(press([weight], Pressure(l1=1.0), ends).item())
         values.append(press([torch.full((2, 2), 4.0)], Pressure(l1=1.0), ends).item())
     assert values == [1, 2, 3, 4]
+
+
+def test_every_weight_feels_the_mean_of_its_tensor():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 1, bias=False))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[1.0, 0.001]]))
+    l1_penalty(model, unit_map(model)).backward()
+    assert model[0].weight.grad[0].tolist() == [0.5, 0.5]
 
 
 def test_frozen_weights_get_no_gradient():

@@ -377,7 +377,7 @@ class BudgetedPenalty:
         state, schedule = self.state, self.schedule
         if schedule.undo and state.step == schedule.first_step(schedule.plain_frac):
             self.plain = parameters_to_vector(self.model.parameters()).detach().clone()
-        if state.step == schedule.first_step(schedule.release_frac) and self.modules == 1:
+        if self._is_release and self.modules == 1:
             self._give_up()
 
     @torch.no_grad()

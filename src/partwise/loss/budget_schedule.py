@@ -19,7 +19,7 @@ class BudgetSchedule:
             plain phase reaches.
         plain_frac: share of the steps that train without any pressure.
         split_frac: share of the steps after which modules are looked for.
-        release_frac: share of the steps after which weights in use are freed of the pressure.
+        release_frac: share of the steps after which interfaces are removed and nothing presses.
         pressure: L1 on a single weight, in nats.
         max_pressure: the pressure rises to at most this multiple while modules are looked for.
         allowance: held-out loss that the pressure may lead to meanwhile, as a multiple of the
