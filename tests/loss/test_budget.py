@@ -9,9 +9,9 @@ from torch import nn
 from partwise.errors import CheckpointError
 from partwise.graph import UnitGraph, unit_map
 from partwise.loss import BudgetedPenalty, BudgetSchedule
-from partwise.loss.masking import inside_modules
+from partwise.loss.masking import between_modules, inside_modules
 from partwise.loss.refresh import RefreshClock, stands_still
-from partwise.loss.roles import holds_apart, readers, without_idle
+from partwise.loss.roles import holds_apart, reads_of, without_idle
 
 HALVES = np.r_[np.arange(4) // 2, np.arange(8) // 4, np.arange(8) // 4, [0, 1]]
 
@@ -99,11 +99,12 @@ def test_modules_that_cost_more_than_the_budget_in_the_end_are_given_up():
     assert given_up.modules == given_up.state.most == 1
 
 
-def test_idle_inputs_are_disconnected_at_the_release():
+def test_what_is_cut_at_the_release_carries_its_mean_and_nothing_else():
     penalty = BudgetedPenalty(network(), held_out, steps=1200, find=found(HALVES))
     trained(penalty, 900)
-    penalty.idle[1] = True
-    penalty._masked = None
+    name = penalty.units.blocks[0].parameter
+    shape = penalty.model.get_parameter(name).shape
+    penalty._cut({name: (torch.arange(shape[1]) == 1).expand(shape)})
     with torch.no_grad():
         x, _ = batch(0)
         y = x.clone()
@@ -206,7 +207,7 @@ def test_splits_are_not_blamed_for_what_the_pressure_does(whole, modules, monkey
     """The network without interfaces is beyond the budget at 0.108, which masking may not cause."""
     penalty = BudgetedPenalty(network(), held_out, steps=400)
     penalty.partition.set_labels(torch.as_tensor(HALVES))
-    penalty.free = torch.zeros(2, dtype=torch.bool)
+    penalty.reads = np.zeros((2, 2), bool)
     monkeypatch.setattr(penalty, "_loss_of", lambda run: 0.108)
     penalty.state = replace(
         penalty.state, step=250, made=200, before=0.07, loss=whole, chance=1.0, reference=0.04
@@ -253,7 +254,7 @@ def test_rarer_pressure_is_as_much_stronger():
         penalty = BudgetedPenalty(network(), held_out, steps=400, press_every=every)
         penalty.state = replace(penalty.state, step=250, made=100, chance=1.0, most=2)
         penalty.partition.set_labels(torch.as_tensor(HALVES))
-        penalty.free = torch.zeros(2, dtype=torch.bool)
+        penalty.reads = np.zeros((2, 2), bool)
         penalty.state.refresh_due = 10**6
         values = []
         for penalty.state.step in range(251, 259):
@@ -267,8 +268,7 @@ def test_rarer_pressure_is_as_much_stronger():
 
 def test_only_the_interface_feels_the_reward():
     penalty = BudgetedPenalty(network(), held_out)
-    graph = penalty.units.graph(penalty.model)
-    penalty._put_in_force(graph, HALVES)
+    penalty._put_in_force(HALVES, np.zeros((2, 2), bool))
     penalty.interface().backward()
     kept = inside_modules(penalty.model, penalty.units, torch.as_tensor(HALVES))
     for name, keep in kept.items():
@@ -291,14 +291,45 @@ def readers_graph():
 
 def test_modules_without_inputs_are_readers_and_read_on():
     model, units, graph, labels = readers_graph()
-    free = readers(units, graph, labels)
-    assert free.tolist() == [False, False, True]
-    keep = inside_modules(model, units, torch.as_tensor(labels), free=torch.as_tensor(free))
+    reads = reads_of(units, graph, labels)
+    assert reads.tolist() == [[False] * 3, [False] * 3, [True, True, False]]
+    keep = inside_modules(model, units, torch.as_tensor(labels), reads=torch.as_tensor(reads))
     assert keep["2.weight"].tolist() == [
         [True, True, False, False, False, False],
         [False, False, True, True, False, False],
         [True] * 6,
     ]
+    crossing = between_modules(model, units, torch.as_tensor(labels), keep)
+    assert crossing["2.weight"].tolist() == [[False] * 6, [False] * 6, [True] * 4 + [False] * 2]
+
+
+def test_what_answers_build_on_may_be_read():
+    """Outputs are x1, x1 + x2 and x1 + x2 + x3: each module reads the one before, none the rest."""
+    model = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 3))
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    with torch.no_grad():
+        for i in range(3):
+            model[0].weight[2 * i, i], model[0].weight[2 * i + 1, i] = 1.0, -1.0
+            model[2].weight[i:, 2 * i], model[2].weight[i:, 2 * i + 1] = 1.0, -1.0
+    x = torch.randn(500, 3)
+    y = x.cumsum(1)
+
+    def loss(run):
+        return (run(x) - y).square().mean()
+
+    modules = np.array([0, 1, 2, 0, 0, 1, 1, 2, 2, 0, 1, 2])
+    penalty = BudgetedPenalty(model, loss, find=found(modules))
+    penalty.state = replace(penalty.state, loss=0.0, chance=1.0)
+    penalty.refresh()
+    labels = penalty.labels.tolist()[:3]
+    reads = [(labels.index(a), labels.index(b)) for a, b in np.argwhere(penalty.reads)]
+    assert sorted(reads) == [(1, 0), (2, 0), (2, 1)]
+    assert penalty._loss_of(penalty._isolated) == pytest.approx(0, abs=1e-6)
+    penalty.state = replace(penalty.state, chance=0.0)
+    penalty.find = found(np.roll(modules, 3))  # what fits less well is not put in force
+    penalty.refresh()
+    assert penalty.labels.tolist()[:3] == labels
 
 
 def test_modules_without_outputs_are_merged_unless_somebody_reads():

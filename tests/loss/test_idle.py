@@ -2,7 +2,8 @@ import torch
 from torch import nn
 
 from partwise.graph import unit_map
-from partwise.loss.idle import idle_inputs
+from partwise.loss.idle import idle_inputs, idle_wires
+from partwise.loss.masking import MaskedRun
 
 
 def linear(weights):
@@ -59,3 +60,20 @@ def test_networks_that_read_something_else_are_left_alone():
         return float(run(x[:, None]).square().mean().detach())
 
     assert not idle_in(model, loss_of, 1e9).any()
+
+
+def test_wires_that_carry_next_to_nothing_are_idle_together():
+    """The first two may go, of which one carries a constant; the third may not be touched."""
+    model, x = linear([0.01, 5.0, 0.0, 1.0]), torch.randn(500, 4)
+    x[:, 1] = 3.0
+    loss_of = loss_on(x, model(x)[:, 0].detach())
+    run = MaskedRun(model, {"0.weight": torch.ones(1, 4)})
+    wires = {"0.weight": torch.tensor([[True, True, False, True]])}
+
+    def idle(most):
+        return idle_wires(unit_map(model), wires, run, loss_of, most)["0.weight"].tolist()
+
+    assert idle(1e-3) == [[True, True, False, False]]
+    assert idle(1e-9) == [[False, True, False, False]]
+    assert idle(10.0) == [[True, True, False, True]]
+    assert idle(-1.0) == [[False] * 4]

@@ -12,18 +12,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from partwise.graph import UnitGraph, UnitMap
+from partwise.graph import UnitGraph, UnitMap, WeightBlock
 from partwise.graph.coactivity import unit_activity, with_coactivity
 from partwise.loss.budget_schedule import BudgetSchedule, BudgetState
 from partwise.loss.constants import carried, commit, mean_inputs
-from partwise.loss.idle import idle_inputs
+from partwise.loss.idle import idle_inputs, idle_wires
 from partwise.loss.levels import Levels
-from partwise.loss.masking import MaskedRun, factors, inside_modules, wide
+from partwise.loss.masking import MaskedRun, between_modules, factors, inside_modules, wide
 from partwise.loss.penalty import MOST_EDGES, CutTreePenalty
 from partwise.loss.press import Pressure
+from partwise.loss.reads import Reads, carried_over, opened
 from partwise.loss.refresh import RefreshClock, stands_still
 from partwise.loss.resuming import check_units, is_drawn
-from partwise.loss.roles import holds_apart, readers, without_idle
+from partwise.loss.roles import holds_apart, reads_of, without_idle
 from partwise.modules import module_masses, search_modules
 from partwise.modules.hierarchy import by_volume
 from partwise.modules.splitting import merge_order, merged
@@ -44,7 +45,7 @@ SLOW = 0.9
 FOLLOW_EVERY = 10
 """Steps between calculations of what interfaces bring on average, while weights move."""
 IDLE = 0.2
-"""Share of the tolerance that inputs may be worth together and still be disconnected."""
+"""Share of the tolerance that inputs, or wires, may be worth together and still be cut."""
 GROWTH, BACK_OFF = 1.1, 0.7
 EASED = 0.3
 """What the pressure falls to, as a multiple, once the modules in force work alone."""
@@ -66,7 +67,9 @@ class BudgetedPenalty:
        network trains on without either and without any pressure; the partition stands. A trial
        later, a network whose loss is not within the budget of the reference gives its modules up.
 
-    Modules without inputs of their own must read others; what they read is never masked.
+    Modules without inputs of their own must read others, and a few interfaces in one direction may
+    account for all that the first split would cost (`reads`): these are never masked, and of
+    their wires the release keeps those that carry something.
 
         penalty = BudgetedPenalty(model, lambda run: criterion(run(x_val), y_val), steps=4000)
         for x, y in batches:
@@ -110,11 +113,11 @@ class BudgetedPenalty:
         known = self.schedule.reference
         self.state = BudgetState(
             reference=math.inf if known is None else known,
-            refresh_due=self.schedule.first_step(self.schedule.split_frac),
+            refresh_due=self.schedule.split_step,
         )
         self.plain = torch.zeros(0)
-        self.free = torch.zeros(1, dtype=torch.bool)
-        self.idle = torch.zeros(self.units.n, dtype=torch.bool)
+        self.reads = np.zeros((1, 1), bool)
+        self.cut: dict[str, Tensor] = {}
         self.means: dict[str, Tensor] = {}
         self.constants: dict[str, Tensor] = {}
         self._activity: NDArray[np.float32] | None = None
@@ -138,14 +141,12 @@ class BudgetedPenalty:
     @property
     def releasing(self) -> bool:
         """Whether the release has begun, or no module is left to be found."""
-        late = self.state.step >= self.schedule.first_step(self.schedule.release_frac)
-        return late or self.state.most == 1
+        return self.state.step >= self.schedule.release_step or self.state.most == 1
 
     @property
     def _is_apart(self) -> bool:
         """Whether the network has had no interfaces since the release."""
-        release = self.schedule.first_step(self.schedule.release_frac)
-        return self.modules > 1 and self.state.step > release
+        return self.modules > 1 and self.state.step > self.schedule.release_step
 
     def run(self, *inputs: Tensor) -> Tensor:
         """The model's output; in a share of the steps without interfaces.
@@ -182,17 +183,34 @@ class BudgetedPenalty:
         if self.modules > 1 and self._is_release:
             commit(self.model, self._isolated.kept, self.means)
             self.means, self.constants = {}, {}
-            self._drop_idle_inputs()
+            self._drop_idle()
         elif self.modules > 1 and not self.releasing and self.state.step % FOLLOW_EVERY == 0:
             self.constants = carried(self.model, self._isolated.kept, self.means)
 
-    def _drop_idle_inputs(self) -> None:
-        """Disconnects inputs that together are worth less than a share of the tolerance."""
+    def _drop_idle(self) -> None:
+        """Disconnects inputs, then wires between modules, that carry next to nothing."""
+        used = torch.from_numpy(self._graph().degrees())
+        idle = idle_inputs(self.units, used, self._isolated, self._loss_of, self._next_to_nothing())
+        plain = [block for block in self.units.blocks if not block.transposed]
+        self._cut({b.parameter: wide(idle[b.columns], self._weight(b)) for b in plain})
+        if self.reads.any():
+            crossing = between_modules(self.model, self.units, self.labels, self._isolated.kept)
+            most = self._next_to_nothing()
+            self._cut(idle_wires(self.units, crossing, self._isolated, self._loss_of, most))
+
+    def _weight(self, block: WeightBlock) -> Tensor:
+        return self.model.get_parameter(block.parameter)
+
+    def _next_to_nothing(self) -> float:
+        """The loss that what is idle may lead to together."""
         loss = self._loss_of(self._isolated)
-        most = loss + IDLE * self.tolerance(loss)
-        used = torch.from_numpy(self.units.graph(self.model, self._gauge(), MOST_EDGES).degrees())
-        self.idle = idle_inputs(self.units, used, self._isolated, self._loss_of, most)
+        return loss + IDLE * self.tolerance(loss)
+
+    def _cut(self, entries: Mapping[str, Tensor]) -> None:
+        """Removes weights for good; what they bring on average goes into the biases."""
         means = mean_inputs(self.model, self.units, lambda: self._loss_of(self._isolated))
+        for name, cut in entries.items():
+            self.cut[name] = self.cut.get(name, False) | cut.cpu()
         self._masked = None
         commit(self.model, self._isolated.kept, means)
 
@@ -205,12 +223,12 @@ class BudgetedPenalty:
 
     @property
     def _is_release(self) -> bool:
-        return self.state.step == self.schedule.first_step(self.schedule.release_frac)
+        return self.state.step == self.schedule.release_step
 
     def _pressure(self) -> Pressure:
         """What is asked of the weights at this step."""
         state, schedule = self.state, self.schedule
-        since, every = state.step - schedule.first_step(schedule.plain_frac), schedule.press_every
+        since, every = state.step - schedule.press_step, schedule.press_every
         if since < 0 or self.releasing or state.step % every:
             return Pressure()
         rise = min(1.0, since / (2 * schedule.probe_every))
@@ -241,7 +259,7 @@ class BudgetedPenalty:
     def _tables(self) -> NDArray[np.float64]:
         """(blocks, k, k): what masked capacity, unlike other, is as a share of all of it."""
         if self._crossing is None:
-            masked = ~np.eye(self.modules, dtype=bool) & ~self.free.numpy()[:, None]
+            masked = ~np.eye(self.modules, dtype=bool) & ~self.reads
             self.state.total = self.state.total or float(self.partition.masses().sum().detach())
             share = masked / self.state.total
             rows_read = [block.transposed for block in self.units.blocks]
@@ -265,7 +283,7 @@ class BudgetedPenalty:
         self._measure()
         if state.step == 0:
             state.chance = state.loss
-        if state.step <= schedule.first_step(schedule.plain_frac):
+        if state.step <= schedule.press_step:
             if schedule.reference is None:
                 state.reference = min(state.reference, state.loss)
             return
@@ -309,7 +327,7 @@ class BudgetedPenalty:
         def measure_means() -> None:
             self.means = mean_inputs(self.model, self.units, measure)
 
-        if self.state.step < self.schedule.first_step(self.schedule.split_frac):
+        if self.state.step < self.schedule.split_step:
             measure()
         elif self._is_refresh_due and self._wants_activity:
             self._activity = unit_activity(self.model, self.units, measure_means)
@@ -344,7 +362,7 @@ class BudgetedPenalty:
     def _judge_at_last(self) -> None:
         """A trial after the release, a network beyond its budget is better off without modules."""
         state, schedule = self.state, self.schedule
-        settled = schedule.first_step(schedule.release_frac) + self._trial_steps
+        settled = schedule.release_step + self._trial_steps
         if state.step - schedule.probe_every < settled <= state.step:
             state.loss = state.masked_loss = self._loss_of(self._isolated)
             if state.loss > state.reference + self._slack(state.reference):
@@ -370,12 +388,12 @@ class BudgetedPenalty:
             if self._excess(self._masked_loss(graph, coarser)) <= max(0, self.state.excess / 2):
                 self.state.most = self.modules - undone
                 self._begin_trial()
-                return self._put_in_force(graph, coarser)
+                return self._put_in_force(coarser, self._reads_of(graph, coarser))
         self._give_up()
 
     def _keep_a_way_back(self) -> None:
         state, schedule = self.state, self.schedule
-        if schedule.undo and state.step == schedule.first_step(schedule.plain_frac):
+        if schedule.undo and state.step == schedule.press_step:
             self.plain = parameters_to_vector(self.model.parameters()).detach().clone()
         if self._is_release and self.modules == 1:
             self._give_up()
@@ -386,16 +404,19 @@ class BudgetedPenalty:
         if self.state.most == 1:
             return
         self.state.most = 1
-        self._isolate(torch.zeros_like(self.labels), torch.zeros(1, dtype=torch.bool))
-        self.idle = torch.zeros_like(self.idle)
-        self.means, self.constants = {}, {}
+        self._isolate(torch.zeros_like(self.labels), np.zeros((1, 1), bool))
+        self.cut, self.means, self.constants = {}, {}, {}
         if len(self.plain):
             vector_to_parameters(self.plain, self.model.parameters())
 
     def _masked_loss(self, graph: UnitGraph, labels: NDArray[np.int64]) -> float:
         """Held-out loss without the interfaces of a partition that is not in force."""
-        free = torch.as_tensor(readers(self.units, graph, labels))
-        kept = inside_modules(self.model, self.units, torch.as_tensor(labels), free=free)
+        return self._loss_reading(self._reads_of(graph, labels), labels)
+
+    def _loss_reading(self, reads: Reads, labels: NDArray[np.int64]) -> float:
+        """Held-out loss of modules that read nothing but what they may."""
+        may = torch.as_tensor(reads)
+        kept = inside_modules(self.model, self.units, torch.as_tensor(labels), reads=may)
         constants = carried(self.model, kept, self.means)
         return self._loss_of(MaskedRun(self.model, kept, constants))
 
@@ -412,10 +433,10 @@ class BudgetedPenalty:
         """Finds the partition anew from the model's current weights."""
         state, graph = self.state, self._graph()
         before, modules = self.labels.numpy(), self.modules
-        found = without_idle(self.units, graph, self._found(graph))
-        if not holds_apart(self.units, graph, found):
-            found = np.zeros_like(found)
-        self._put_in_force(graph, found)
+        found, reads = self._partition(graph)
+        if self.reads.any() and found.max() < modules and self._costs_more(found, reads):
+            found, reads = before, self.reads
+        self._put_in_force(found, reads)
         if self.modules > modules:
             state.before = max(state.before, state.loss)
             self._begin_trial()
@@ -423,6 +444,25 @@ class BudgetedPenalty:
         still = self.modules > 1 and stands_still(before, found, graph.degrees())
         clock.refreshed(state.step, still)
         state.refresh_due, state.refresh_interval = clock.due, clock.interval
+
+    def _partition(self, graph: UnitGraph) -> tuple[NDArray[np.int64], Reads]:
+        """The modules that a graph shows, and what they may read."""
+        found = self._found(graph)
+        reads = self._reads_of(graph, found)
+        if self.modules == 1:
+            most = self.state.loss + self._slack(self.state.loss)
+            reads = opened(reads, lambda more: self._loss_reading(more, found), most)
+        if not reads.any():
+            found = without_idle(self.units, graph, found)
+            reads = self._reads_of(graph, found)
+        if not holds_apart(self.units, graph, found):
+            return np.zeros_like(found), np.zeros((1, 1), bool)
+        return found, reads
+
+    def _costs_more(self, labels: NDArray[np.int64], reads: Reads) -> bool:
+        """Whether masking costs more than with the modules in force, beyond the tolerance."""
+        loss = self._loss_of(self._isolated)
+        return self._loss_reading(reads, labels) > loss + self.tolerance(loss)
 
     def _begin_trial(self) -> None:
         state = self.state
@@ -433,7 +473,7 @@ class BudgetedPenalty:
     def _may_split(self) -> bool:
         """Whether modules in force have passed, and time is left for a trial of further ones."""
         state, schedule = self.state, self.schedule
-        last = schedule.first_step(schedule.release_frac) - self._trial_steps
+        last = schedule.release_step - self._trial_steps
         allowed = state.before + self.tolerance(state.before)
         return self.modules == 1 or (state.step <= last and state.masked_loss <= allowed)
 
@@ -481,26 +521,29 @@ class BudgetedPenalty:
     def _wants_activity(self) -> bool:
         return self.find is None and self.schedule.coactivity > 0
 
-    def _put_in_force(self, graph: UnitGraph, labels: NDArray[np.int64]) -> None:
-        self._isolate(torch.as_tensor(labels), torch.as_tensor(readers(self.units, graph, labels)))
+    def _put_in_force(self, labels: NDArray[np.int64], reads: Reads) -> None:
+        self._isolate(torch.as_tensor(labels), reads)
         self.constants = carried(self.model, self._isolated.kept, self.means)
 
-    def _isolate(self, labels: Tensor, free: Tensor) -> None:
+    def _reads_of(self, graph: UnitGraph, labels: NDArray[np.int64]) -> Reads:
+        """What modules of a partition may read: what the same modules in force do, and readers."""
+        before = carried_over(self.reads, self.labels.numpy(), labels, graph.degrees())
+        return before | reads_of(self.units, graph, labels)
+
+    def _isolate(self, labels: Tensor, reads: Reads) -> None:
         """Takes a partition, and forgets what was worked out for the last one."""
         self.partition.set_labels(labels)
-        self.free = free
+        self.reads = reads
         self._masked, self._crossing, self.state.total = None, None, 0.0
 
     @property
     def _isolated(self) -> MaskedRun:
         """The network without the interfaces of its modules."""
         if self._masked is None:
-            kept = inside_modules(self.model, self.units, self.labels, free=self.free)
-            for block in self.units.blocks:
-                if not block.transposed:
-                    keep = kept[block.parameter]
-                    connected = wide(~self.idle[block.columns], keep).to(keep.device)
-                    kept[block.parameter] = keep & connected
+            may = torch.as_tensor(self.reads)
+            kept = inside_modules(self.model, self.units, self.labels, reads=may)
+            for name, cut in self.cut.items():
+                kept[name] = kept[name] & ~cut.to(kept[name].device)
             self._masked = MaskedRun(self.model, factors(self.model, kept))
         self._masked.constants = self.constants
         return self._masked
@@ -526,9 +569,9 @@ class BudgetedPenalty:
             "numbers": torch.tensor(list(asdict(self.state).values()), dtype=torch.float64),
             "labels": self.labels,
             "gauge": self.partition.gauge,
-            "free": self.free,
-            "idle": self.idle,
+            "reads": torch.as_tensor(self.reads),
             "plain": self.plain,
+            **{f"cut/{name}": cut for name, cut in self.cut.items()},
             **{f"means/{name}": mean for name, mean in self.means.items()},
             **{f"constants/{name}": constant for name, constant in self.constants.items()},
         }
@@ -541,11 +584,11 @@ class BudgetedPenalty:
         """
         check_units(state, self.units)
         self.partition.gauge = state["gauge"]
-        self._isolate(state["labels"], state["free"])
+        self._isolate(state["labels"], state["reads"].numpy())
         values = zip(asdict(BudgetState()).items(), state["numbers"].tolist(), strict=True)
         self.state = BudgetState(**{name: type(old)(value) for (name, old), value in values})
-        self.idle, self.plain = state["idle"], state["plain"]
-        self.means, self.constants = (
+        self.plain = state["plain"]
+        self.cut, self.means, self.constants = (
             {key.removeprefix(kind): state[key] for key in state if key.startswith(kind)}
-            for kind in ("means/", "constants/")
+            for kind in ("cut/", "means/", "constants/")
         )

@@ -71,6 +71,21 @@ class BudgetSchedule:
         """First step of the phase that begins after a share of the training."""
         return math.ceil(phase * self.steps)
 
+    @property
+    def press_step(self) -> int:
+        """First step under pressure."""
+        return self.first_step(self.plain_frac)
+
+    @property
+    def split_step(self) -> int:
+        """First step at which modules are looked for."""
+        return self.first_step(self.split_frac)
+
+    @property
+    def release_step(self) -> int:
+        """The step at which interfaces are removed."""
+        return self.first_step(self.release_frac)
+
 
 @dataclass
 class BudgetState:

@@ -18,22 +18,27 @@ Kept = Mapping[str, Tensor]
 """Parameter name -> which entries stay, as `inside_modules` or `factors` has them."""
 
 
-def mean_inputs(model: nn.Module, units: UnitMap, run: Callable[[], object]) -> dict[str, Tensor]:
-    """Parameter name -> (c,) mean of what the columns of each weight tensor read in `run`.
+def inputs_read(model: nn.Module, units: UnitMap, run: Callable[[], object]) -> dict[str, Tensor]:
+    """Parameter name -> (b, c) what the columns of each weight tensor read in `run`.
 
-    Over samples and positions; of the last batch, if there are several. Left out are tensors
-    whose layer has no bias to hold a constant, embedding tables and grouped weights.
+    Means over positions; of the last batch, if there are several. Left out are tensors whose
+    layer has no bias to hold a constant, embedding tables and grouped weights.
     """
-    means: dict[str, Tensor] = {}
+    read: dict[str, Tensor] = {}
 
     def see(position: int, block: WeightBlock, x: Tensor) -> None:
         biased = getattr(model.get_submodule(block.module), "bias", None) is not None
         if biased and not block.transposed and block.senders.dim() == 1:
-            means[block.parameter] = per_channel(x).mean(0)
+            read[block.parameter] = per_channel(x)
 
     with reading_inputs(model, units, see):
         run()
-    return means
+    return read
+
+
+def mean_inputs(model: nn.Module, units: UnitMap, run: Callable[[], object]) -> dict[str, Tensor]:
+    """Parameter name -> (c,) mean of what `inputs_read` has, over samples."""
+    return {name: x.mean(0) for name, x in inputs_read(model, units, run).items()}
 
 
 @torch.no_grad()

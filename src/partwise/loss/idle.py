@@ -1,14 +1,16 @@
-"""Inputs that a network is connected to and makes no use of."""
+"""Inputs that a network makes no use of, and wires between its modules that carry nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from partwise.graph import UnitMap
 from partwise.graph.activity import per_channel
+from partwise.loss.constants import carried, inputs_read
+from partwise.loss.masking import MaskedRun, wide
 
 Run = Callable[..., Tensor]
 
@@ -52,13 +54,63 @@ def idle_inputs(
 
         return loss_of(held_run)
 
-    carried = torch.stack(spreads).mean(0).cpu() * used[first.start : first.stop]
-    order = carried.argsort(stable=True)
-    low, high = 0, count  # the first `low` may go together
+    brought = torch.stack(spreads).mean(0).cpu() * used[first.start : first.stop]
+    order = brought.argsort(stable=True)
+
+    def loss_without_first(some: int) -> float:
+        held = torch.zeros(count, dtype=torch.bool)
+        held[order[:some]] = True
+        return loss_without(held)
+
+    idle[first.start + order[: _as_many(count, loss_without_first, most)]] = True
+    return idle
+
+
+def idle_wires(
+    units: UnitMap,
+    wires: Mapping[str, Tensor],
+    run: MaskedRun,
+    loss_of: Callable[[Run], float],
+    most: float,
+) -> dict[str, Tensor]:
+    """Parameter name -> bool, the wires that can be cut together for a loss of at most `most`.
+
+    Those first that carry the least: |weight| times the spread of what it reads. What a wire
+    brings on average is kept as a constant; where a layer has no bias for it, none is cut.
+
+    Args:
+        units: the network's unit map.
+        wires: parameter name -> bool, the weights that may go.
+        run: runs the network; its other weights are 0.
+        loss_of: held-out loss of what runs a network.
+        most: the loss that is allowed.
+    """
+    model = run.model
+    read = inputs_read(model, units, lambda: loss_of(run))
+    means = {name: x.mean(0) for name, x in read.items()}
+    carry = {}
+    for name, x in read.items():
+        spread = wide(x.std(0, correction=0)[None], model.get_parameter(name))
+        carry[name] = model.get_parameter(name).detach().abs() * spread
+    order = torch.cat([carry[name][wires[name].expand_as(carry[name])] for name in read])
+    order = order.sort().values
+
+    def cut(some: int) -> dict[str, Tensor]:
+        most_carried = order[some - 1] if some else -1.0
+        return {name: wires[name] & (carry[name] <= most_carried) for name in read}
+
+    def loss_without_first(some: int) -> float:
+        gone = cut(some)
+        kept = {name: k * ~gone[name] if name in gone else k for name, k in run.kept.items()}
+        return loss_of(MaskedRun(model, kept, carried(model, kept, means)))
+
+    return cut(_as_many(len(order), loss_without_first, most))
+
+
+def _as_many(count: int, loss_without_first: Callable[[int], float], most: float) -> int:
+    """How many may go, of so many in an order, by bisection; `loss_without_first` rises with it."""
+    low, high = 0, count
     while low < high:
         middle = (low + high + 1) // 2
-        held = torch.zeros(count, dtype=torch.bool)
-        held[order[:middle]] = True
-        low, high = (middle, high) if loss_without(held) <= most else (low, middle - 1)
-    idle[first.start + order[:low]] = True
-    return idle
+        low, high = (middle, high) if loss_without_first(middle) <= most else (low, middle - 1)
+    return low

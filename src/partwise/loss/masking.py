@@ -43,7 +43,7 @@ def inside_modules(
     units: UnitMap,
     labels: Tensor,
     pair: tuple[int, int] | None = None,
-    free: Tensor | None = None,
+    reads: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Which weights `masked_weights` keeps: parameter name -> bool, broadcast over kernels.
 
@@ -52,7 +52,7 @@ def inside_modules(
         units: its unit map.
         labels: (n,) module of each unit.
         pair: cut only the edges between these two modules; all interfaces when left out.
-        free: (modules,) bool, the modules that may read any other.
+        reads: (modules, modules) bool, whether the row's module may read the column's.
     """
     kept = {}
     for block in units.blocks:
@@ -62,8 +62,9 @@ def inside_modules(
         if pair is not None:
             a, b = pair
             keep = ~((rows == a) & (columns == b) | (rows == b) & (columns == a))
-        if free is not None:
-            keep = keep | free.to(keep.device)[columns if block.transposed else rows]
+        if reads is not None:
+            reader, read = (columns, rows) if block.transposed else (rows, columns)
+            keep = keep | reads.to(keep.device)[reader, read]
         kept[block.parameter] = wide(keep, weight)
     return kept
 
@@ -72,6 +73,17 @@ def is_inside(labels: Tensor, block: WeightBlock, weight: Tensor) -> Tensor:
     """Which of a block's weights lie inside a module of (n,) labels, as `Keep` wants it."""
     rows, columns = block.pick(labels, weight.device)
     return wide(rows == columns, weight)
+
+
+def between_modules(
+    model: nn.Module, units: UnitMap, labels: Tensor, kept: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Which of the weights that are kept lead from a module to another: name -> bool, as wide."""
+    found = {}
+    for block in units.blocks:
+        weight = model.get_parameter(block.parameter)
+        found[block.parameter] = kept[block.parameter].bool() & ~is_inside(labels, block, weight)
+    return found
 
 
 def factors(model: nn.Module, kept: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -22,6 +22,12 @@ def readers(units: UnitMap, graph: UnitGraph, labels: NDArray[np.int64]) -> NDAr
     return _share(graph, labels, units.groups[0].start, units.groups[0].stop) < NO_INPUTS
 
 
+def reads_of(units: UnitMap, graph: UnitGraph, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(modules, modules) bool, what must be read: by `readers` any other module, else nothing."""
+    everything = readers(units, graph, labels)[:, None]
+    return everything & ~np.eye(len(everything), dtype=bool)
+
+
 def holds_apart(units: UnitMap, graph: UnitGraph, labels: NDArray[np.int64]) -> bool:
     """Whether two modules or more have inputs of their own.
 
