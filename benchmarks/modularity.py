@@ -35,7 +35,7 @@ from partwise.modules.scores import cross_frac, interface_frac, n_cut, nontrivia
 from partwise.tasks.boolean import boolean_tree_levels
 
 KEYS = ("task", "method", "strength", "seed")
-FIRST_SEED = 13000  # none that anything was tuned on, nor that a choice was prompted by
+FIRST_SEED = 14000  # none that anything was tuned on, nor that a choice was prompted by
 SHUFFLES = 10
 ALIVE = 0.01
 

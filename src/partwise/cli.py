@@ -248,6 +248,10 @@ def cut(
     out: Annotated[
         Path | None, typer.Option(help="Where to write modules.json for a bare file.")
     ] = None,
+    in_force: Annotated[
+        bool,
+        typer.Option("--in-force", help="Take the modules that the training held apart."),
+    ] = False,
 ) -> None:
     """Build the cut tree of a network's weights and find its modules.
 
@@ -257,12 +261,16 @@ def cut(
     """
     from partwise.stages import cut_run, write_modules
 
-    graph, found = cut_run(_open(path))
+    network = _open(path)
+    graph, found = cut_run(network, in_force)
     if out is not None:
         if out.exists():
             raise OutputError(f"{out} exists already; choose another output or remove it first")
         write_modules(out, graph, found)
     _print_modules(graph, found)
+    held = 1 if network.in_force is None else int(network.in_force.max()) + 1
+    if held > found.modules:
+        console.print(f"The training held {held} modules apart: --in-force takes those.")
 
 
 @app.command()
@@ -444,7 +452,9 @@ def _significance_words(found: Hierarchy) -> str:
         f"{tested.null_mean:.3f} ± {tested.null_std:.3f} (z {tested.z:.1f}, "
         f"p {tested.p_value:.3f})."
     )
-    return words if found.modules > 1 else words + " Not significant: it is one module."
+    if found.modules == 1:
+        return words + " Not significant: it is one module."
+    return words if tested.is_significant else words + " Not significant by the weights alone."
 
 
 def _print_descriptions(explained: list[Explained]) -> None:

@@ -18,7 +18,13 @@ from partwise.errors import CheckpointError, DataError
 from partwise.explain import Explained, Writer, explain
 from partwise.files import read_json, write_json, write_text
 from partwise.graph import UnitGraph, UnitMap, unit_map
-from partwise.modules import Hierarchy, Significance, find_modules, module_masses
+from partwise.modules import (
+    Hierarchy,
+    Significance,
+    find_modules,
+    given_modules,
+    module_masses,
+)
 from partwise.report import ReportContent, report_content, write_report
 from partwise.tasks import Task, task_named
 from partwise.train import Recipe, RunDirectory, Trainer, load_mlp, train
@@ -36,12 +42,14 @@ class Network:
         units: its unit map.
         run: the run it came from, or None for a bare checkpoint file.
         recipe: the run's recipe, likewise.
+        in_force: (n,) the modules that the training held apart; None where there was one.
     """
 
     model: nn.Module
     units: UnitMap
     run: RunDirectory | None = None
     recipe: Recipe | None = None
+    in_force: NDArray[np.int64] | None = None
 
     @property
     def directory(self) -> RunDirectory:
@@ -78,7 +86,9 @@ def open_network(path: Path) -> Network:
         if not run.checkpoint.exists():
             raise CheckpointError(f"{path} has no checkpoint; train it first (partwise train)")
         trainer = run.trainer()
-        return Network(trainer.model.eval(), trainer.units, run, trainer.recipe)
+        penalty = trainer.penalty
+        in_force = penalty.labels.numpy() if penalty.modules > 1 else None
+        return Network(trainer.model.eval(), trainer.units, run, trainer.recipe, in_force)
     model = load_mlp(path).eval()
     return Network(model, unit_map(model))
 
@@ -104,9 +114,19 @@ def train_run(
     return trainer
 
 
-def cut_network(network: Network, seed: int = 0) -> tuple[UnitGraph, Hierarchy]:
-    """Unit graph and modules of a network, from its weights alone."""
+def cut_network(
+    network: Network, seed: int = 0, in_force: bool = False
+) -> tuple[UnitGraph, Hierarchy]:
+    """Unit graph and modules of a network: from its weights alone, or those that were in force.
+
+    Raises:
+        DataError: if those are asked for and the training held no modules apart.
+    """
     graph = network.units.graph(network.model)
+    if in_force:
+        if network.in_force is None:
+            raise DataError("this training held no modules apart; leave out --in-force")
+        return graph, given_modules(graph, network.in_force, seed=seed)
     min_gain = 0.01 if network.recipe is None else network.recipe.cut_tree.min_gain
     return graph, find_modules(graph, min_gain=min_gain, seed=seed)
 
@@ -186,9 +206,9 @@ def _hierarchy(saved: dict[str, Any]) -> Hierarchy:
     )
 
 
-def cut_run(network: Network) -> tuple[UnitGraph, Hierarchy]:
+def cut_run(network: Network, in_force: bool = False) -> tuple[UnitGraph, Hierarchy]:
     """`cut_network`, written to the run's `modules.json`."""
-    graph, found = cut_network(network)
+    graph, found = cut_network(network, in_force=in_force)
     if network.run is not None:
         write_modules(network.run.path / "modules.json", graph, found)
     return graph, found

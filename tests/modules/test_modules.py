@@ -6,7 +6,13 @@ from torch import nn
 
 from partwise.errors import GraphError
 from partwise.graph import UnitGraph, unit_graph
-from partwise.modules import find_modules, module_masses, newman_q, search_modules
+from partwise.modules import (
+    find_modules,
+    given_modules,
+    module_masses,
+    newman_q,
+    search_modules,
+)
 from partwise.modules.hierarchy import expanded, finer_nest, splits_kept
 from partwise.modules.null import shuffled_graph
 from partwise.modules.scores import interface_frac, purity
@@ -24,6 +30,20 @@ def test_planted_blocks_are_found(modules, cross):
     found = find_modules(graph, min_gain=0.03)
     assert same_partition(found.labels, truth)
     assert found.significance.p_value <= 0.05
+
+
+def test_a_given_partition_stays_and_is_tested():
+    graph, truth = planted_blocks([32, 32, 16], 2, 0.2)
+    given = given_modules(graph, 5 - truth)
+    assert same_partition(given.labels, truth)
+    assert same_partition(given.labels_at(2), truth)
+    assert given.significance.is_significant
+    other = given_modules(graph, np.arange(graph.n) % 3)
+    assert other.modules == 3
+    assert not other.significance.is_significant
+    assert given_modules(graph, truth, null_samples=0).significance is None
+    with pytest.raises(GraphError, match="one for each of 80 units"):
+        given_modules(graph, truth[1:])
 
 
 def test_a_random_network_is_one_module():

@@ -11,7 +11,7 @@ from made import LABELS, full, hierarchy, history, least, tree, verdicts, weight
 
 from partwise.cuttree import CutTree
 from partwise.graph import UnitGraph
-from partwise.modules import Hierarchy
+from partwise.modules import Hierarchy, Significance
 from partwise.report import WeightPicture
 from partwise.report.claims import claim_rows
 from partwise.report.curves import curve_panels, nice_ticks
@@ -187,6 +187,15 @@ def test_the_headline_tells_what_came_of_it():
     )
     assert "Of 9 claims made about its parts, 3 held on fresh data" in head.sentences[2]
     assert (head.twins[0].plain, head.twins[0].modular) == ("0.389", "0.357")
+
+
+def test_modules_that_chance_explains_are_said_not_to_be_significant():
+    chance = Significance(0.2, 0.2, 0.1, 0.0, 0.45, 19)
+    given = replace(least(), hierarchy=replace(hierarchy(), significance=chance))
+    assert "not significant (p = 0.450)" in headline(given).sentences[1]
+    known = replace(chance, p_value=0.05)
+    given = replace(given, hierarchy=replace(hierarchy(), significance=known))
+    assert not any("significant" in sentence for sentence in headline(given).sentences)
 
 
 def test_a_network_that_did_not_come_apart_is_said_to_be_one():

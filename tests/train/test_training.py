@@ -16,7 +16,7 @@ from partwise.errors import CheckpointError, DataError, OutputError, RecipeError
 from partwise.files import read_tensors, write_json, write_tensors, write_text
 from partwise.graph import UnitGraph
 from partwise.modules import find_modules
-from partwise.stages import open_network, read_modules, train_run, write_modules
+from partwise.stages import cut_run, open_network, read_modules, train_run, write_modules
 from partwise.train import (
     RunDirectory,
     Trainer,
@@ -291,7 +291,7 @@ def test_a_run_checkpoint_without_its_parts_is_named(run):
     digest = hashlib.sha256(run.checkpoint.read_bytes()).hexdigest()
     manifest = json.loads((run.path / "manifest.json").read_text())
     write_json(run.path / "manifest.json", manifest | {"checkpoint_sha256": [digest]})
-    with pytest.raises(CheckpointError, match="no checkpoint of a Partwise run"):
+    with pytest.raises(CheckpointError, match="no checkpoint of a run by this version"):
         run.trainer()
 
 
@@ -335,6 +335,23 @@ def test_an_unwritable_place_is_named(tmp_path):
         write_json(tmp_path / "file" / "x.json", {})
     with pytest.raises(OutputError, match="cannot write"):
         RunDirectory.create(tmp_path / "file" / "run", recipe_from(TINY))
+
+
+def test_modules_that_a_training_held_apart_can_be_taken(tmp_path):
+    run = RunDirectory.create(tmp_path / "run", recipe_from(TINY))
+    trainer = Trainer.new(recipe_from(TINY))
+    run.save(trainer)
+    assert open_network(run.path).in_force is None
+    with pytest.raises(DataError, match="no modules apart"):
+        cut_run(open_network(run.path), in_force=True)
+    held = torch.arange(trainer.units.n) % 2
+    trainer.penalty.set_labels(held)
+    run.save(trainer)
+    _, found = cut_run(open_network(run.path), in_force=True)
+    assert found.modules == 2
+    assert not found.significance.is_significant
+    labels = read_modules(run.path / "modules.json", trainer.units.n).labels
+    assert ((labels == labels[0]) == (held == 0).numpy()).all()
 
 
 def test_a_damaged_modules_file_is_named(tmp_path):

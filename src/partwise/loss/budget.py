@@ -42,6 +42,9 @@ UNSETTLED = 0.01
 """Share of the untrained network's loss that is forgiven while the learning rate is still high."""
 SLOW = 0.9
 """A trial goes on beyond its end while its excess falls to less than this share in two probes."""
+LAST_HOPE = 1.5
+"""Multiple of the allowed loss up to which a trial of two modules goes on like this: from more than
+two the partition falls back to fewer, but after these there is nothing left."""
 FOLLOW_EVERY = 10
 """Steps between calculations of what interfaces bring on average, while weights move."""
 IDLE = 0.2
@@ -356,7 +359,8 @@ class BudgetedPenalty:
         if self._masking_is_free:
             state.pressure *= BACK_OFF  # it is to blame, not the splits
             return
-        if state.masked_loss > self._allowed() or state.excess > SLOW * state.excess_earlier:
+        most = (LAST_HOPE if self.modules == 2 else 1.0) * self._allowed()
+        if state.masked_loss > most or state.excess > SLOW * state.excess_earlier:
             self._refuse()
 
     def _judge_at_last(self) -> None:

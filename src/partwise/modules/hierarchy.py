@@ -27,6 +27,8 @@ from partwise.modules.splitting import (
 INFLATIONS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 EXPANDED_INFLATION = 4.0
 MAX_EXPANDED = 2048  # units; expansion is dense
+MAX_PIECES = 64
+SIGNIFICANT = 0.05
 SAME_Q = 1e-12
 CLEAR = 0.4
 """Separation from which on a split of a tree's pieces stands out by capacity."""
@@ -70,6 +72,11 @@ class Significance:
     samples: int
     beyond: float = np.inf
     modules: int = 2
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the p-value is at most 0.05."""
+        return self.p_value <= SIGNIFICANT
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,9 +126,9 @@ def find_modules(
     min_gain: float = 0.002,
     min_contrast: float = 0.4,
     inflations: Sequence[float] = INFLATIONS,
-    max_modules: int = 64,
+    max_modules: int = MAX_PIECES,
     null_samples: int = 19,
-    significance: float = 0.05,
+    significance: float = SIGNIFICANT,
     seed: int = 0,
     weak: bool = False,
 ) -> Hierarchy:
@@ -169,11 +176,41 @@ def find_modules(
     return replace(found, labels=np.zeros_like(found.labels), q=0.0, significance=tested)
 
 
+def given_modules(
+    graph: UnitGraph, labels: NDArray[np.int64], *, null_samples: int = 19, seed: int = 0
+) -> Hierarchy:
+    """A partition from elsewhere, with its nest of mergers and its test against shuffles.
+
+    Such as the one that a training held apart, or another program's. It stays whatever the test
+    says: `significance` has what the search of `find_modules` reaches in shuffled networks.
+
+    Args:
+        graph: units and capacities.
+        labels: (n,) int, module of each unit; renumbered by falling volume.
+        null_samples: shuffled networks in the significance test; 0 skips it.
+        seed: seed of the shuffles.
+
+    Raises:
+        GraphError: if there is not one label for each unit.
+    """
+    if np.shape(labels) != (graph.n,):
+        raise GraphError(f"{np.size(labels)} labels are not one for each of {graph.n} units")
+    labels = by_volume(graph, np.asarray(labels))
+    merges = tuple(merge_order(module_masses(graph, labels)))
+    found = search_modules(graph)
+    q = newman_q(graph, labels)
+    given = Hierarchy(labels, labels, merges, found.tree, found.inflation, q)
+    if null_samples == 0 or given.modules == 1:
+        return given
+    tested = _significance(graph, given, INFLATIONS, MAX_PIECES, null_samples, seed)
+    return replace(given, significance=tested)
+
+
 def search_modules(
     graph: UnitGraph,
     min_gain: float = 0.002,
     inflations: Sequence[float] = INFLATIONS,
-    max_modules: int = 64,
+    max_modules: int = MAX_PIECES,
     min_contrast: float = 0.4,
     expand: bool = True,
     weak: bool = False,

@@ -85,7 +85,7 @@ def _sentences(content: ReportContent, summary: Mapping[str, Any]) -> list[str]:
     else:
         share = percent(interface_frac(content))
         texts = [f"A network of {units} came apart into {k} modules that share {share} of "
-                 "its capacity."]  # fmt: skip
+                 "its capacity.", *_words_on_chance(content)]  # fmt: skip
     plain, modular = summary.get("plain", {}), summary.get("modular", {})
     if "accuracy" in plain and "accuracy" in modular:
         texts.append(
@@ -93,6 +93,16 @@ def _sentences(content: ReportContent, summary: Mapping[str, Any]) -> list[str]:
             f"twin, {percent(plain['accuracy'])}."
         )
     return texts + _words_on_claims(content) + _words_on_audits(content)
+
+
+def _words_on_chance(content: ReportContent) -> list[str]:
+    tested = content.hierarchy.significance
+    if tested is None or tested.is_significant:
+        return []
+    return [
+        f"By the weights alone that is not significant (p = {fixed(tested.p_value)}): "
+        "networks with shuffled weights come as far apart."
+    ]
 
 
 def _words_on_claims(content: ReportContent) -> list[str]:

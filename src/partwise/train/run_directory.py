@@ -136,7 +136,7 @@ def _restore(trainer: Trainer, tensors: dict[str, torch.Tensor], source: str) ->
         if part in parts:
             parts[part][rest] = tensor
     if "step" not in tensors or _always(parts["penalty"]) != _always(trainer.penalty.state_dict()):
-        raise CheckpointError(f"{source} is no checkpoint of a Partwise run")
+        raise CheckpointError(f"{source} is no checkpoint of a run by this version of Partwise")
     load_weights(trainer.model, parts["model"], source)
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in parts["optimizer"].items():
