@@ -57,11 +57,8 @@ FRONTS = (
     "and these are the peer's least loss and least interface as multiples of ours; `~` where that "
     "least loss is not below ours by a paired 95% interval over the seeds. Losses within "
     "1% and interfaces below 0.001 count as equal. Both are compared at the same seeds, and a peer "
-    "with dropout with ours on the same networks (`ours-dropout`), where there are such rows. "
-    "Seeds are those of this record and of `{}`."
+    "with dropout with ours on the same networks (`ours-dropout`), where there are such rows."
 )
-EARLIER = "modularity_seeds10000.json"
-"""Rows at other seeds, ours by the same release, which the comparison with peers counts as well."""
 COLOURS = ("#c1121f", "#3a86ff", "#2a9d8f", "#f4a261", "#8338ec", "#6c757d", "#bc6c25", "#00b4d8",
            "#606c38", "#d62ad0", "#e9c46a", "#1d3557", "#ff006e")  # fmt: skip
 
@@ -349,9 +346,7 @@ def main() -> None:
         rows = content["rows"]
         text = made.format(record.name, content["machine"]["commit"])
         text += "![Pareto fronts](modularity_pareto.svg)\n\n## Bars, method `ours`\n\n"
-        more = json.loads((RESULTS / EARLIER).read_text())["rows"]
-        text += f"{bars(rows)}\n\n## Ours against each peer\n\n{FRONTS.format(EARLIER)}\n\n"
-        text += f"{fronts([*rows, *more])}\n\n"
+        text += f"{bars(rows)}\n\n## Ours against each peer\n\n{FRONTS}\n\n{fronts(rows)}\n\n"
         text += f"{table(rows)}\n"
         write_text(RESULTS / "modularity.md", "# Modularity study\n\n" + text)
         write_text(RESULTS / "modularity_pareto.svg", pareto(rows))

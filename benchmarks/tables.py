@@ -135,6 +135,7 @@ TABLES: list[tuple[str, str, str, Callable[[dict[str, Any]], str]]] = [
     ("docs/design/scale.md", "overhead-table", "gpt_overhead.json", overhead_table),
     ("docs/design/penalty.md", "step-table", "penalty_overhead.json", step_table),
     ("docs/design/penalty.md", "choices-table", "penalty_choices.json", choices_table),
+    ("docs/design/penalty.md", "reads-table", "reads_choices.json", choices_table),
 ]
 """A file, the mark of its table, the record, and what makes the one from the other."""
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import LABELS, and_or_network, and_or_task
+from torch import nn
 
 from partwise.errors import DataError
 from partwise.explain import Description, Failed, count_verdicts, explain, subject_of
@@ -17,6 +18,7 @@ from partwise.explain.values import (
     ProgramClaim,
 )
 from partwise.explain.verification import verify_claim
+from partwise.tasks import task_from_arrays
 
 
 def test_the_whole_network_is_read_right():
@@ -125,6 +127,28 @@ def test_another_modules_description_is_refuted(subject):
     effects = [claim for claim in words.claims if claim.kind in ("effect", "no_effect")]
     assert effects
     assert all(verify_claim(subject, evidence, claim).outcome == "refuted" for claim in effects)
+
+
+def test_effects_on_values_are_judged_by_their_variance():
+    """Two small values, y0 = x0 / 10 and y1 = y0 + x1 / 10: no loss on them comes near 0.2."""
+    x = np.random.default_rng(0).uniform(-1, 1, (2000, 2))
+    y = np.c_[x[:, 0], x.sum(1)] / 10
+    task = task_from_arrays("small values", x, y, "value", heads=["first", "sum"])
+    model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2))
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    with torch.no_grad():
+        for i in range(2):
+            model[0].weight[2 * i : 2 * i + 2, i] = torch.tensor([1.0, -1.0])
+            model[2].weight[i:, 2 * i : 2 * i + 2] = torch.tensor([0.1, -0.1])
+    labels = np.array([0, 1, 0, 0, 1, 1, 0, 1])
+    explained = explain(model, labels, task)
+    first, second, interface = (each.description for each in explained)
+    assert (first.name, second.name) == ("answers 'first' and 'sum'", "answers 'sum'")
+    assert interface.name == "carries: 0 and 1"
+    assert "at least 0.0017 of mean squared error" in interface.claims[1].sentence
+    verdicts = [verdict.outcome for verdict in explained[2].verdicts]
+    assert verdicts == ["supported", "supported"]
 
 
 class Broken:

@@ -23,7 +23,7 @@ def module_evidence(subject: Subject, module: int) -> Evidence:
     without = subject.losses_without_module("train", module)
     effects = _effects(subject, without)
     reads = _reads(subject, module)
-    head = int(np.argmax([effect.loss_after - effect.loss_before for effect in effects]))
+    head = int(np.argmax([effect.added for effect in effects]))
     fitted = fit_program(subject, head, inputs_of(subject, module))
     return Evidence(
         kind="module",
@@ -88,8 +88,15 @@ def unit_names(subject: Subject) -> list[str]:
 
 def _effects(subject: Subject, without: Tensor) -> tuple[HeadEffect, ...]:
     before, after = subject.losses("train").mean(0), without.mean(0)
+    spread = subject.batch("train").y.var(0, correction=0)
     return tuple(
-        HeadEffect(head=k, name=head.name, loss_before=before[k].item(), loss_after=after[k].item())
+        HeadEffect(
+            head=k,
+            name=head.name,
+            loss_before=before[k].item(),
+            loss_after=after[k].item(),
+            variance=(spread[k].item() or None) if head.kind == "value" else None,
+        )
         for k, head in enumerate(subject.task.heads)
     )
 

@@ -22,9 +22,9 @@ from partwise.explain.values import (
     UnitProfile,
 )
 
-CLEAR_NATS = 0.2  # an effect worth claiming
-IDLE_NATS = 0.02  # an effect not worth speaking of
-MARGIN_NATS = 0.05  # how far held-out data may stray from "no effect"
+CLEAR = 0.2  # an effect worth claiming; this and the next two in nats, or shares of a variance
+IDLE = 0.02  # an effect not worth speaking of
+MARGIN = 0.05  # how far held-out data may stray from "no effect"
 TELLING = 0.6  # F1 at which a unit is said to stand for an answer
 SLACK = 0.8  # share of a fitted score that is claimed to hold on held-out data
 
@@ -49,14 +49,14 @@ class ProgramWriter:
 
 
 def _of_module(evidence: Evidence) -> Description:
-    moved = [effect for effect in evidence.effects if _added(effect) >= CLEAR_NATS]
-    calm = [effect for effect in evidence.effects if abs(_added(effect)) <= IDLE_NATS]
+    moved = [effect for effect in evidence.effects if effect.added >= CLEAR]
+    calm = [effect for effect in evidence.effects if abs(effect.added) <= IDLE]
     names = _and([f"'{effect.name}'" for effect in moved])
     region, rest = _reading_region(evidence)
     if moved:
         sentence = f"Reads {region} and answers {names}."
     else:
-        sentence = f"Reads {region}; no question depends on it by {CLEAR_NATS} nats or more."
+        sentence = f"Reads {region}; no question depends on it by {_clear(evidence)} or more."
     return Description(
         name=f"answers {names}"[:80] if moved else "no clear role",
         sentence=sentence[:400],
@@ -74,16 +74,20 @@ def _of_module(evidence: Evidence) -> Description:
 
 def _of_interface(evidence: Evidence) -> Description:
     a, b = evidence.modules
-    used = [effect for effect in evidence.effects if _added(effect) >= CLEAR_NATS]
+    used = [effect for effect in evidence.effects if effect.added >= CLEAR]
     small = evidence.interface_frac < 1e-4
     size = "less than 0.01%" if small else f"{evidence.interface_frac:.2%}"
     share = f"{size} of the network's capacity"
     if used:
         names = _and([f"'{effect.name}'" for effect in used])
-        sentence = f"Modules {a} and {b} share {share}, and {names} needs it."
+        verb = "needs" if len(used) == 1 else "need"
+        sentence = f"Modules {a} and {b} share {share}, and {names} {verb} it."
     else:
         sentence = f"Modules {a} and {b} share {share}; cutting it changes next to nothing."
-    changes = "; ".join(f"{effect.name}: {_added(effect):+.3f} nats" for effect in evidence.effects)
+    changes = "; ".join(
+        f"{effect.name}: {effect.loss_after - effect.loss_before:+.3f} {effect.unit}"
+        for effect in evidence.effects
+    )
     strongest = [share.name for share in (*evidence.reads[:1], *evidence.feeds[:1])]
     wires = f" The strongest edges are {_and(strongest)}." if strongest else ""
     return Description(
@@ -101,7 +105,7 @@ def _details(evidence: Evidence, moved: Sequence[HeadEffect], rest: float) -> li
     texts = [f"Units: {sizes}."]
     texts += [
         f"Holding it at its mean raises the loss on '{effect.name}' from "
-        f"{effect.loss_before:.2f} to {effect.loss_after:.2f} nats."
+        f"{effect.loss_before:.2f} to {effect.loss_after:.2f} {effect.unit}."
         for effect in moved
     ]
     if rest > 0.005:
@@ -139,21 +143,22 @@ def _reading_region(evidence: Evidence) -> tuple[str, float]:
 
 
 def _effect_claim(effect: HeadEffect) -> Claim:
-    least = _down(_added(effect) / 2)
+    least = _bound(_down(effect.added / 2), effect)
     return EffectClaim(
         sentence=f"Without this module the loss on '{effect.name}' rises by "
-        f"{least:g} nats or more.",
+        f"{least:g} {effect.unit} or more.",
         head=effect.head,
         minimum=least,
     )
 
 
 def _no_effect_claim(effect: HeadEffect) -> Claim:
+    most = _bound(MARGIN, effect)
     return NoEffectClaim(
-        sentence=f"Without this module the loss on '{effect.name}' moves by {MARGIN_NATS} nats "
-        "or less.",
+        sentence=f"Without this module the loss on '{effect.name}' moves by {most:g} "
+        f"{effect.unit} or less.",
         head=effect.head,
-        maximum=MARGIN_NATS,
+        maximum=most,
     )
 
 
@@ -166,10 +171,10 @@ def _ignores_claims(evidence: Evidence, moved: Sequence[HeadEffect]) -> list[Cla
     return [
         IgnoresClaim(
             sentence=f"The {len(foreign)} inputs of other modules do not matter to "
-            f"'{effect.name}' ({MARGIN_NATS} nats or less).",
+            f"'{effect.name}' ({_bound(MARGIN, effect):g} {effect.unit} or less).",
             inputs=foreign,
             head=effect.head,
-            maximum=MARGIN_NATS,
+            maximum=_bound(MARGIN, effect),
         )
         for effect in moved
     ]
@@ -216,19 +221,29 @@ def _program_claims(evidence: Evidence) -> list[Claim]:
 
 
 def _interface_claim(evidence: Evidence, effect: HeadEffect) -> Claim:
-    used = _added(effect) >= CLEAR_NATS
-    bound = _down(_added(effect) / 2) if used else max(MARGIN_NATS, _up(2 * abs(_added(effect))))
+    used = effect.added >= CLEAR
+    share = _down(effect.added / 2) if used else max(MARGIN, _up(2 * abs(effect.added)))
+    bound = _bound(share, effect)
     relation: Literal["at least", "at most"] = "at least" if used else "at most"
     return InterfaceClaim(
-        sentence=f"Cutting it changes the loss on '{effect.name}' by {relation} {bound:g} nats.",
+        sentence=f"Cutting it changes the loss on '{effect.name}' by {relation} {bound:g} "
+        f"{effect.unit}.",
         head=effect.head,
         relation=relation,
         nats=bound,
     )
 
 
-def _added(effect: HeadEffect) -> float:
-    return effect.loss_after - effect.loss_before
+def _clear(evidence: Evidence) -> str:
+    """The effect that is worth claiming, in the words of the questions' losses."""
+    if any(effect.variance is not None for effect in evidence.effects):
+        return f"{CLEAR:.0%} of its variance"
+    return f"{CLEAR} nats"
+
+
+def _bound(share: float, effect: HeadEffect) -> float:
+    """A bound in the loss's own unit, in two digits unless that is nats."""
+    return share if effect.variance is None else float(f"{share * effect.scale:.2g}")
 
 
 def _down(value: float) -> float:

@@ -50,12 +50,36 @@ class UnitProfile(_Value):
 
 
 class HeadEffect(_Value):
-    """What an intervention on the subject does to one question's loss, on evidence samples."""
+    """What an intervention on the subject does to one question's loss, on evidence samples.
+
+    Attributes:
+        head: the question's number.
+        name: its name.
+        loss_before, loss_after: mean loss without and with the intervention.
+        variance: of the values that are asked for, where the loss is a squared error; None where
+            it is in nats.
+    """
 
     head: int
     name: str
     loss_before: float
     loss_after: float
+    variance: float | None = Field(default=None, gt=0)
+
+    @property
+    def scale(self) -> float:
+        """What counts as much of a loss as a nat: all that there is to know of a value."""
+        return 1.0 if self.variance is None else self.variance
+
+    @property
+    def unit(self) -> str:
+        """The loss's unit, in words."""
+        return "nats" if self.variance is None else "of mean squared error"
+
+    @property
+    def added(self) -> float:
+        """What the intervention adds to the loss, as a multiple of `scale`."""
+        return (self.loss_after - self.loss_before) / self.scale
 
 
 class Evidence(_Value):
