@@ -77,3 +77,5 @@ def test_wires_that_carry_next_to_nothing_are_idle_together():
     assert idle(1e-9) == [[False, True, False, False]]
     assert idle(10.0) == [[True, True, False, True]]
     assert idle(-1.0) == [[False] * 4]
+    model[0].bias = None  # nothing holds the constants
+    assert idle_wires(unit_map(model), wires, run, loss_of, 10.0) == {}

@@ -26,6 +26,16 @@ def test_of_two_modules_none_reads_the_other():
     assert not opened(NONE[:2, :2], lambda reads: float(not reads.any()), most=0.1).any()
 
 
+def test_where_all_reach_each_other_nothing_more_is_opened():
+    ring = NONE.copy()
+    ring[[1, 2, 0], [0, 1, 2]] = True
+    wide = np.zeros((4, 4), bool)
+    wide[:3, :3] = ring
+    wide[3, 0] = wide[0, 3] = True
+    assert not opened(ring, lambda reads: 1.0, most=0.1)[0, 1]
+    assert pairs(opened(wide, lambda reads: 1.0, most=0.1)) == pairs(wide)
+
+
 def test_nothing_reads_what_reads_it():
     """All but the last reading round the ring are found, and they are not enough."""
     ring = [(1, 0), (2, 1), (0, 2)]

@@ -87,6 +87,8 @@ def idle_wires(
     """
     model = run.model
     read = inputs_read(model, units, lambda: loss_of(run))
+    if not read:
+        return {}
     means = {name: x.mean(0) for name, x in read.items()}
     carry = {}
     for name, x in read.items():

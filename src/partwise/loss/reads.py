@@ -35,6 +35,8 @@ def opened(reads: Reads, loss_of: Callable[[Reads], float], most: float) -> Read
     enough, wider = most + UNEXPLAINED * (loss - most), reads
     for left in range(k - int(reads.sum()), 0, -1):
         choices = [(loss_of(more), i, more) for i, more in enumerate(_one_more(wider))]
+        if not choices:
+            break
         best, _, wider = min(choices, key=lambda choice: choice[:2])
         if best <= enough:
             return wider
