@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from partwise.graph import UnitGraph, UnitMap, WeightBlock
+from partwise.graph import UnitGraph, UnitMap
 from partwise.graph.coactivity import unit_activity, with_coactivity
 from partwise.loss.budget_schedule import BudgetSchedule, BudgetState
 from partwise.loss.constants import carried, commit, mean_inputs
@@ -195,14 +195,13 @@ class BudgetedPenalty:
         used = torch.from_numpy(self._graph().degrees())
         idle = idle_inputs(self.units, used, self._isolated, self._loss_of, self._next_to_nothing())
         plain = [block for block in self.units.blocks if not block.transposed]
-        self._cut({b.parameter: wide(idle[b.columns], self._weight(b)) for b in plain})
+        weights = [self.model.get_parameter(block.parameter) for block in plain]
+        pairs = zip(plain, weights, strict=True)
+        self._cut({block.parameter: wide(idle[block.columns], like) for block, like in pairs})
         if self.reads.any():
             crossing = between_modules(self.model, self.units, self.labels, self._isolated.kept)
             most = self._next_to_nothing()
             self._cut(idle_wires(self.units, crossing, self._isolated, self._loss_of, most))
-
-    def _weight(self, block: WeightBlock) -> Tensor:
-        return self.model.get_parameter(block.parameter)
 
     def _next_to_nothing(self) -> float:
         """The loss that what is idle may lead to together."""

@@ -46,21 +46,19 @@ def idle_inputs(
     if len(spreads) < len(spread):
         return idle
 
-    def loss_without(held: Tensor) -> float:
-        def held_run(x: Tensor) -> Tensor:
-            shape = [1, -1, *[1] * (x.dim() - 2)]
-            mean = per_channel(x).mean(0)
-            return run(torch.where(held.to(x.device).reshape(shape), mean.reshape(shape), x))
-
-        return loss_of(held_run)
-
     brought = torch.stack(spreads).mean(0).cpu() * used[first.start : first.stop]
     order = brought.argsort(stable=True)
 
     def loss_without_first(some: int) -> float:
         held = torch.zeros(count, dtype=torch.bool)
         held[order[:some]] = True
-        return loss_without(held)
+
+        def held_run(x: Tensor) -> Tensor:
+            shape = [1, -1, *[1] * (x.dim() - 2)]
+            mean = per_channel(x).mean(0)
+            return run(torch.where(held.to(x.device).reshape(shape), mean.reshape(shape), x))
+
+        return loss_of(held_run)
 
     idle[first.start + order[: _as_many(count, loss_without_first, most)]] = True
     return idle

@@ -29,15 +29,15 @@ def opened(reads: Reads, loss_of: Callable[[Reads], float], most: float) -> Read
         loss_of: held-out loss with no other interfaces than these.
         most: loss that may be left to be trained away.
     """
-    k, loss = len(reads), loss_of(reads)
-    if k < FEWEST_MODULES or loss <= most:
+    k = len(reads)
+    if k < FEWEST_MODULES or (loss := loss_of(reads)) <= most:
         return reads
     enough, wider = most + UNEXPLAINED * (loss - most), reads
     for left in range(k - int(reads.sum()), 0, -1):
-        choices = [(loss_of(more), i, more) for i, more in enumerate(_one_more(wider))]
+        choices = [(loss_of(more), more) for more in _one_more(wider)]
         if not choices:
             break
-        best, _, wider = min(choices, key=lambda choice: choice[:2])
+        best, wider = min(choices, key=lambda choice: choice[0])
         if best <= enough:
             return wider
         if loss - best < WORTH * (loss - most) / left:
