@@ -123,7 +123,7 @@ def _plain_scores(network: Network, modules: int) -> dict[str, float]:
     """
     graph, task = network.units.graph(network.model), network.task
     found = search_modules(graph)
-    labels = found.labels_at(min(modules, int(found.pieces.max()) + 1))
+    labels = found.labels_at(min(modules, found.finest))
     return _common_scores(network, graph, labels, task)
 
 

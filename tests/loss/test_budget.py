@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -307,6 +308,42 @@ def test_modules_without_inputs_are_readers_and_read_on():
     ]
     crossing = between_modules(model, units, torch.as_tensor(labels), keep)
     assert crossing["2.weight"].tolist() == [[False] * 6, [False] * 6, [True] * 4 + [False] * 2]
+
+
+def test_readers_do_not_read_each_other():
+    _, units, graph, labels = readers_graph()
+    labels[[9, 12]] = 3  # a hidden unit and the output that both halves feed
+    assert reads_of(units, graph, labels)[2:].tolist() == [[True, True, False, False]] * 2
+
+
+def test_of_several_views_the_partition_that_masking_costs_least_is_put_in_force(monkeypatch):
+    """The first view of co-activity has the halves mixed up, the second has them right."""
+    model = network()
+    penalty = BudgetedPenalty(model, held_out)
+    penalty.state = replace(penalty.state, loss=1.0, chance=2.0)
+    monkeypatch.setattr(penalty, "_level", lambda levels: 2)
+    with torch.no_grad():
+        for weight, rows, columns in zip(
+            (model[0].weight, model[2].weight, model[4].weight),
+            (HALVES[4:12], HALVES[12:20], HALVES[20:]),
+            (HALVES[:4], HALVES[4:12], HALVES[12:20]),
+            strict=True,
+        ):
+            weight *= torch.as_tensor(rows[:, None] == columns)
+    mixed = HALVES.copy()
+    mixed[[0, 2]] = 1, 0
+    nests = [nest_of(labels) for labels in (mixed, HALVES)]
+    monkeypatch.setattr(penalty, "_nest", lambda evidence: nests.pop(0))
+    penalty.refresh()
+    assert penalty.labels[:4].tolist() in ([0, 0, 1, 1], [1, 1, 0, 0])
+    nests.append(nest_of(mixed))  # later ones are those of the first view
+    penalty.refresh()
+    assert penalty.labels[:4].tolist() in ([1, 0, 0, 1], [0, 1, 1, 0])
+
+
+def nest_of(labels):
+    """A nest of two modules."""
+    return SimpleNamespace(pieces=labels, merges=(), finest=2, labels_at=lambda modules: labels)
 
 
 def test_what_answers_build_on_may_be_read():

@@ -68,12 +68,17 @@ def test_nothing_is_clear_beneath_where_no_split_is():
     assert two_by_two(0.9, 0.9).clear_beneath(most=1.0) == (1, 0.0)
 
 
-@pytest.mark.parametrize(("finer", "found"), [(0.5, 3), (0.95, 2)])
-def test_a_finer_level_is_taken_where_masking_is_cheaper_for_it(finer, found):
+@pytest.mark.parametrize(("finer", "found"), [(0.5, 3), (0.69, 3), (0.71, 2)])
+def test_a_part_that_reads_must_account_for_half_of_what_masking_costs_too_much(finer, found):
     levels = two_by_two(0.25, 0.2, {2: 1.0, 3: finer, 4: finer})
-    assert levels.with_readers(2, clearest=0.5, most=4, tolerance=tenth) == found
-    assert levels.with_readers(2, clearest=0.5, most=2, tolerance=tenth) == 2
-    assert levels.with_readers(1, clearest=0.5, most=4, tolerance=tenth) == 1
+    assert levels.with_readers(2, clearest=0.5, finest=4, most=0.4) == found
+    assert levels.with_readers(2, clearest=0.5, finest=2, most=0.4) == 2
+    assert levels.with_readers(1, clearest=0.5, finest=4, most=0.4) == 1
+
+
+def test_nothing_reads_where_masking_is_cheap_enough():
+    levels = two_by_two(0.25, 0.2, {2: 0.4, 3: 0.1, 4: 0.1})
+    assert levels.with_readers(2, clearest=0.5, finest=4, most=0.4) == 2
 
 
 def test_modules_that_do_not_pay_are_merged():
@@ -90,6 +95,6 @@ def test_masking_is_measured_once_for_each_level():
 
     mass = np.full((3, 3), 0.1) + np.eye(3)
     levels = Levels(mass / mass.sum(), merge_order(mass / mass.sum()), masked, BudgetSchedule())
-    levels.with_readers(2, 0.5, 3, tenth)
+    levels.with_readers(2, 0.5, 3, 0.5)
     levels.paying(3, tenth)
     assert sorted(asked) == [2, 3]

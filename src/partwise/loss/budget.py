@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 
 import numpy as np
@@ -25,7 +25,7 @@ from partwise.loss.reads import Reads, carried_over, opened
 from partwise.loss.refresh import RefreshClock, stands_still
 from partwise.loss.resuming import check_units, is_drawn
 from partwise.loss.roles import holds_apart, reads_of, without_idle
-from partwise.modules import module_masses, search_modules
+from partwise.modules import Hierarchy, module_masses, search_modules
 from partwise.modules.hierarchy import by_volume
 from partwise.modules.splitting import merge_order, merged
 
@@ -486,43 +486,55 @@ class BudgetedPenalty:
             labels = self.find(graph)
             merges = merge_order(module_masses(graph, labels))
             return by_volume(graph, merged(labels, merges[: len(merges) + 1 - self.state.most]))
-        schedule = self.schedule
-        evidence = self._evidence(graph)
-        nest = search_modules(
-            evidence, min_gain=schedule.min_gain, inflations=schedule.inflations, expand=False
-        )
+        views = self._views(graph)
+        evidence = next(views)
+        nest = self._nest(evidence)
         mass = module_masses(evidence, nest.pieces)
         levels = Levels(
-            mass, nest.merges, lambda k: self._masked_loss(graph, nest.labels_at(k)), schedule
+            mass, nest.merges, lambda k: self._masked_loss(graph, nest.labels_at(k)), self.schedule
         )
-        return by_volume(graph, nest.labels_at(self._level(levels)))
+        modules = self._level(levels)
+        found = [nest.labels_at(modules)]
+        if modules > self.modules == 1:
+            nests = (self._nest(evidence) for evidence in views)
+            found += [nest.labels_at(modules) for nest in nests if nest.finest >= modules]
+            found.sort(key=lambda labels: self._masked_loss(graph, labels))
+        return by_volume(graph, found[0])
+
+    def _nest(self, evidence: UnitGraph) -> Hierarchy:
+        schedule = self.schedule
+        return search_modules(
+            evidence, min_gain=schedule.min_gain, inflations=schedule.inflations, expand=False
+        )
 
     def _level(self, levels: Levels) -> int:
         """How many modules of a nest are put in force."""
         state = self.state
+        most = state.loss + self._slack(state.loss)
         modules, state.clear = levels.clear(state.clear)
         modules = max(modules, levels.held(self.modules))
         if modules == 1 and not state.clear:
-            allowed = state.loss + self._slack(state.loss)
-            modules, state.clear = levels.clear_beneath(allowed)
+            modules, state.clear = levels.clear_beneath(most)
         if not self._may_split:
             modules = min(modules, self.modules)
         modules = min(modules, state.most)
-        modules = levels.with_readers(modules, state.clear, state.most, self.tolerance)
+        modules = levels.with_readers(modules, state.clear, state.most, most)
         return levels.paying(modules, self.tolerance) if self._is_release else modules
 
-    def _evidence(self, graph: UnitGraph) -> UnitGraph:
-        """The graph with edges between units that are active together on held-out samples."""
+    def _views(self, graph: UnitGraph) -> Iterator[UnitGraph]:
+        """The graph with edges between units that are active together, of each weight asked for."""
         if not self._wants_activity:
-            return graph
+            yield graph
+            return
         activity = self._activity
         if activity is None:
             activity = unit_activity(self.model, self.units, lambda: self._loss_of(self.model))
-        return with_coactivity(graph, activity, self.schedule.coactivity, MOST_EDGES)
+        for weight in self.schedule.coactivity:
+            yield with_coactivity(graph, activity, weight, MOST_EDGES)
 
     @property
     def _wants_activity(self) -> bool:
-        return self.find is None and self.schedule.coactivity > 0
+        return self.find is None and any(self.schedule.coactivity)
 
     def _put_in_force(self, labels: NDArray[np.int64], reads: Reads) -> None:
         self._isolate(torch.as_tensor(labels), reads)

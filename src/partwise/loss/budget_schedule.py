@@ -35,7 +35,9 @@ class BudgetSchedule:
         min_contrast: least separation of all others, as a share of the clearest one's then.
         keep_contrast: the same for as many splits as are in force, as a share of the largest now.
         coactivity: what edges between units that are active together weigh while modules are
-            looked for, as a multiple of all capacity (see `with_coactivity`).
+            looked for, as multiples of all capacity (see `with_coactivity`). The first decides
+            how many modules there are; when the first are made, that of the partitions into as
+            many which masking costs least is put in force.
         undo: whether a network without modules goes back to its weights at the end of the plain
             phase, and trains on without any pressure.
         seed: seed of the choice of masked steps.
@@ -58,7 +60,7 @@ class BudgetSchedule:
     min_separation: float = 0.45
     min_contrast: float = 0.55
     keep_contrast: float = 0.45
-    coactivity: float = 0.5
+    coactivity: tuple[float, ...] = (0.5, 1.0)
     undo: bool = True
     seed: int = 0
 

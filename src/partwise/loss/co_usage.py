@@ -67,7 +67,7 @@ def tree_labels(
         nest = search_modules(
             graph, schedule.min_gain, schedule.inflations, min_contrast=schedule.min_contrast
         )
-        wanted = min(schedule.modules, int(nest.pieces.max()) + 1)
+        wanted = min(schedule.modules, nest.finest)
         labels = nest.labels_at(wanted) if wanted else nest.labels
         found[alive] = np.unique(labels[alive], return_inverse=True)[1]
     return found[place]

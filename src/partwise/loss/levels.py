@@ -14,6 +14,8 @@ from partwise.modules.splitting import separations
 
 FINER = 2
 """Levels beyond those that are clear which are tried for a part that reads the others."""
+LEFT = 0.5
+"""Share of what masking costs too much that a part that reads the others may leave."""
 
 Tolerance = Callable[[float], float]
 """How much loss the budget allows on top of a loss."""
@@ -85,20 +87,25 @@ class Levels:
             return 1, 0.0
         return level, float(self.apart[: level - 1].min())
 
-    def with_readers(self, level: int, clearest: float, most: int, tolerance: Tolerance) -> int:
-        """A finer level, of at most `most` modules, where that makes masking cheaper.
+    def with_readers(self, level: int, clearest: float, finest: int, most: float) -> int:
+        """A finer level, where that accounts for what masking costs too much.
 
         It does if a new module has no inputs of its own and may therefore read on: a part that
         needs several others, such as one that compares their answers, shows up like this.
+
+        Args:
+            level: the level that is clear, and is masked unless a finer one explains itself.
+            clearest: see `clear`; the bar for such a part is half of the one for others.
+            finest: modules there may be at most.
+            most: what masking may lead to.
         """
         if level == 1:
             return 1
-        finest = min(1 + self._first(self.schedule.min_contrast * clearest / 2), most)
-        best = self.masked_loss(level)
+        finest = min(1 + self._first(self.schedule.min_contrast * clearest / 2), finest)
         for finer in range(level + 1, min(finest, level + FINER) + 1):
-            loss = self.masked_loss(finer)
-            if loss < best - tolerance(best):
-                level, best = finer, loss
+            excess = self.masked_loss(level) - most
+            if excess > 0 and self.masked_loss(finer) - most < LEFT * excess:
+                level = finer
         return level
 
     def paying(self, level: int, tolerance: Tolerance) -> int:

@@ -23,9 +23,13 @@ def readers(units: UnitMap, graph: UnitGraph, labels: NDArray[np.int64]) -> NDAr
 
 
 def reads_of(units: UnitMap, graph: UnitGraph, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(modules, modules) bool, what must be read: by `readers` any other module, else nothing."""
-    everything = readers(units, graph, labels)[:, None]
-    return everything & ~np.eye(len(everything), dtype=bool)
+    """(modules, modules) bool, what must be read: by `readers` what has inputs, else nothing.
+
+    A reader reads no other: else two of them, which together are all that follows the first
+    layers, would read everything, and nothing would be held apart.
+    """
+    reader = readers(units, graph, labels)
+    return reader[:, None] & ~reader
 
 
 def holds_apart(units: UnitMap, graph: UnitGraph, labels: NDArray[np.int64]) -> bool:

@@ -108,13 +108,18 @@ class Hierarchy:
         """Number of modules in the chosen partition."""
         return int(self.labels.max()) + 1
 
+    @property
+    def finest(self) -> int:
+        """Number of modules in the finest partition."""
+        return int(self.pieces.max()) + 1
+
     def labels_at(self, modules: int) -> NDArray[np.int64]:
         """(n,) the partition of this nest that has `modules` modules.
 
         Raises:
             GraphError: if the nest has no such level.
         """
-        finest = int(self.pieces.max()) + 1
+        finest = self.finest
         if not 1 <= modules <= finest:
             raise GraphError(f"this hierarchy has levels of 1 to {finest} modules, not {modules}")
         return merged(self.pieces, self.merges[: finest - modules])
