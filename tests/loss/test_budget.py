@@ -1,6 +1,5 @@
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,11 +7,9 @@ import torch
 from torch import nn
 
 from partwise.errors import CheckpointError
-from partwise.graph import UnitGraph, unit_map
 from partwise.loss import BudgetedPenalty, BudgetSchedule
-from partwise.loss.masking import between_modules, inside_modules
+from partwise.loss.masking import inside_modules
 from partwise.loss.refresh import RefreshClock, stands_still
-from partwise.loss.roles import holds_apart, reads_of, without_idle
 
 HALVES = np.r_[np.arange(4) // 2, np.arange(8) // 4, np.arange(8) // 4, [0, 1]]
 
@@ -74,7 +71,7 @@ def test_right_modules_are_kept_and_end_idle():
     assert penalty.interface_frac() < 0.02
     whole = held_out(penalty.model).item()
     assert whole < 0.1 * penalty.state.chance
-    assert held_out(penalty._isolated).item() == pytest.approx(whole, abs=0.02)
+    assert held_out(penalty.apart.run).item() == pytest.approx(whole, abs=0.02)
 
 
 def test_modules_that_cannot_be_masked_are_refused_for_good():
@@ -105,7 +102,7 @@ def test_what_is_cut_at_the_release_carries_its_mean_and_nothing_else():
     trained(penalty, 900)
     name = penalty.units.blocks[0].parameter
     shape = penalty.model.get_parameter(name).shape
-    penalty._cut({name: (torch.arange(shape[1]) == 1).expand(shape)})
+    penalty.apart.remove({name: (torch.arange(shape[1]) == 1).expand(shape)})
     with torch.no_grad():
         x, _ = batch(0)
         y = x.clone()
@@ -157,17 +154,17 @@ def test_after_the_release_the_model_itself_has_no_interface():
     kept = inside_modules(penalty.model, penalty.units, penalty.labels)
     for name, keep in kept.items():
         assert (penalty.model.get_parameter(name)[~keep] == 0).all()
-    torch.testing.assert_close(torch.cat(outputs), penalty._isolated(x))
+    torch.testing.assert_close(torch.cat(outputs), penalty.apart.run(x))
     (torch.cat(outputs) - y).square().mean().backward()
     optimizer.step()
-    torch.testing.assert_close(penalty._isolated(x), penalty.run(x))
+    torch.testing.assert_close(penalty.apart.run(x), penalty.run(x))
 
 
 def test_tolerance_of_tiny_losses_is_a_share_of_chance():
     penalty = BudgetedPenalty(network(), held_out, budget=0.1)
     penalty.state.chance = 2.0
-    assert penalty.tolerance(0.5) == pytest.approx(0.05)
-    assert penalty.tolerance(1e-6) == pytest.approx(0.1 * 0.05 * 2.0)
+    assert penalty.limits.tolerance(0.5) == pytest.approx(0.05)
+    assert penalty.limits.tolerance(1e-6) == pytest.approx(0.1 * 0.05 * 2.0)
 
 
 @pytest.mark.parametrize("cut", [150, 700, 960])
@@ -194,15 +191,6 @@ def test_resuming_goes_on_bit_for_bit(cut):
         second.load_state_dict({**first.state_dict(), "labels": torch.zeros(3, dtype=torch.long)})
 
 
-def test_a_cut_between_layers_holds_nothing_apart():
-    _, units, graph, labels = readers_graph()
-    assert holds_apart(units, graph, labels)
-    assert not holds_apart(units, graph, np.where(labels == 1, 0, labels))
-    penalty = BudgetedPenalty(network(), held_out, find=found(np.repeat([0, 1], [12, 10])))
-    penalty.refresh()
-    assert penalty.modules == 1
-
-
 @pytest.mark.parametrize(
     ("whole", "two_ago", "modules"), [(0.115, 0.025, 2), (0.07, 0.025, 1), (0.07, 0.05, 2)]
 )
@@ -213,8 +201,8 @@ def test_splits_are_not_blamed_for_what_the_pressure_does(whole, two_ago, module
     """
     penalty = BudgetedPenalty(network(), held_out, steps=400)
     penalty.partition.set_labels(torch.as_tensor(HALVES))
-    penalty.reads = np.zeros((2, 2), bool)
-    monkeypatch.setattr(penalty, "_loss_of", lambda run: 0.108)
+    penalty.apart.reads = np.zeros((2, 2), bool)
+    monkeypatch.setattr(penalty.apart, "loss_of", lambda run: 0.108)
     penalty.state = replace(
         penalty.state, step=250, made=200, before=0.07, loss=whole, chance=1.0, reference=0.04
     )
@@ -248,7 +236,7 @@ def test_what_is_left_at_the_end_is_the_network_that_was_trained(device):
     with torch.no_grad():
         for weight in penalty.units.weights(penalty.model):
             weight += 1e-3  # as an optimiser's noise
-    as_trained = penalty._isolated(x)
+    as_trained = penalty.apart.run(x)
     assert penalty.modules == 2
     assert penalty.interface_frac() > 0
     penalty.finish()
@@ -261,7 +249,7 @@ def test_rarer_pressure_is_as_much_stronger():
         penalty = BudgetedPenalty(network(), held_out, steps=400, press_every=every)
         penalty.state = replace(penalty.state, step=250, made=100, chance=1.0, most=2)
         penalty.partition.set_labels(torch.as_tensor(HALVES))
-        penalty.reads = np.zeros((2, 2), bool)
+        penalty.apart.reads = np.zeros((2, 2), bool)
         penalty.state.refresh_due = 10**6
         values = []
         for penalty.state.step in range(251, 259):
@@ -283,108 +271,6 @@ def test_only_the_interface_feels_the_reward():
         assert (grad[keep] == 0).all()
         assert (grad[~keep] != 0).all()
     assert penalty.interface().item() == pytest.approx(penalty.interface_frac(), rel=1e-5)
-
-
-def readers_graph():
-    """Inputs 0-3, hidden 4-9, outputs 10-12; output 12 and hidden 8, 9 read both others."""
-    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
-    units = unit_map(model)
-    edges = [(0, 4), (1, 5), (2, 6), (3, 7), (4, 10), (5, 10), (6, 11), (7, 11), (8, 12), (9, 12),
-             (4, 12), (6, 12)]  # fmt: skip
-    sources, targets = (list(ends) for ends in zip(*edges, strict=True))
-    graph = UnitGraph.from_edges(13, sources, targets, [1.0] * len(edges), units.groups)
-    return model, units, graph, np.array([0, 0, 1, 1, 0, 0, 1, 1, 2, 2, 0, 1, 2])
-
-
-def test_modules_without_inputs_are_readers_and_read_on():
-    model, units, graph, labels = readers_graph()
-    reads = reads_of(units, graph, labels)
-    assert reads.tolist() == [[False] * 3, [False] * 3, [True, True, False]]
-    keep = inside_modules(model, units, torch.as_tensor(labels), reads=torch.as_tensor(reads))
-    assert keep["2.weight"].tolist() == [
-        [True, True, False, False, False, False],
-        [False, False, True, True, False, False],
-        [True] * 6,
-    ]
-    crossing = between_modules(model, units, torch.as_tensor(labels), keep)
-    assert crossing["2.weight"].tolist() == [[False] * 6, [False] * 6, [True] * 4 + [False] * 2]
-
-
-def test_readers_do_not_read_each_other():
-    _, units, graph, labels = readers_graph()
-    labels[[9, 12]] = 3  # a hidden unit and the output that both halves feed
-    assert reads_of(units, graph, labels)[2:].tolist() == [[True, True, False, False]] * 2
-
-
-def test_of_several_views_the_partition_that_masking_costs_least_is_put_in_force(monkeypatch):
-    """The first view of co-activity has the halves mixed up, the second has them right."""
-    model = network()
-    penalty = BudgetedPenalty(model, held_out)
-    penalty.state = replace(penalty.state, loss=1.0, chance=2.0)
-    monkeypatch.setattr(penalty, "_level", lambda levels: 2)
-    with torch.no_grad():
-        for weight, rows, columns in zip(
-            (model[0].weight, model[2].weight, model[4].weight),
-            (HALVES[4:12], HALVES[12:20], HALVES[20:]),
-            (HALVES[:4], HALVES[4:12], HALVES[12:20]),
-            strict=True,
-        ):
-            weight *= torch.as_tensor(rows[:, None] == columns)
-    mixed = HALVES.copy()
-    mixed[[0, 2]] = 1, 0
-    nests = [nest_of(labels) for labels in (mixed, HALVES)]
-    monkeypatch.setattr(penalty, "_nest", lambda evidence: nests.pop(0))
-    penalty.refresh()
-    assert penalty.labels[:4].tolist() in ([0, 0, 1, 1], [1, 1, 0, 0])
-    nests.append(nest_of(mixed))  # later ones are those of the first view
-    penalty.refresh()
-    assert penalty.labels[:4].tolist() in ([1, 0, 0, 1], [0, 1, 1, 0])
-
-
-def nest_of(labels):
-    """A nest of two modules."""
-    return SimpleNamespace(pieces=labels, merges=(), finest=2, labels_at=lambda modules: labels)
-
-
-def test_what_answers_build_on_may_be_read():
-    """Outputs are x1, x1 + x2 and x1 + x2 + x3: each module reads the one before, none the rest."""
-    model = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 3))
-    for parameter in model.parameters():
-        nn.init.zeros_(parameter)
-    with torch.no_grad():
-        for i in range(3):
-            model[0].weight[2 * i, i], model[0].weight[2 * i + 1, i] = 1.0, -1.0
-            model[2].weight[i:, 2 * i], model[2].weight[i:, 2 * i + 1] = 1.0, -1.0
-    x = torch.randn(500, 3)
-    y = x.cumsum(1)
-
-    def loss(run):
-        return (run(x) - y).square().mean()
-
-    modules = np.array([0, 1, 2, 0, 0, 1, 1, 2, 2, 0, 1, 2])
-    penalty = BudgetedPenalty(model, loss, find=found(modules))
-    penalty.state = replace(penalty.state, loss=0.0, chance=1.0)
-    penalty.refresh()
-    labels = penalty.labels.tolist()[:3]
-    reads = [(labels.index(a), labels.index(b)) for a, b in np.argwhere(penalty.reads)]
-    assert sorted(reads) == [(1, 0), (2, 0), (2, 1)]
-    assert penalty._loss_of(penalty._isolated) == pytest.approx(0, abs=1e-6)
-    penalty.state = replace(penalty.state, chance=0.0)
-    penalty.find = found(np.roll(modules, 3))  # what fits less well is not put in force
-    penalty.refresh()
-    assert penalty.labels.tolist()[:3] == labels
-
-
-def test_modules_without_outputs_are_merged_unless_somebody_reads():
-    _, units, graph, labels = readers_graph()
-    assert without_idle(units, graph, labels).max() == 2
-    edges = [(0, 4), (1, 5), (2, 6), (3, 7), (4, 10), (6, 11), (5, 8), (8, 12), (9, 12)]
-    sources, targets = (list(ends) for ends in zip(*edges, strict=True))
-    alone = UnitGraph.from_edges(13, sources, targets, [1.0] * len(edges), units.groups)
-    idle = np.array([0, 1, 0, 2, 0, 1, 0, 2, 1, 1, 0, 0, 1])  # 3 and 7 reach no output
-    merged = without_idle(units, alone, idle)
-    assert merged.max() == 1
-    assert merged[0] == merged[2] != merged[1]
 
 
 def test_refreshes_become_rarer_while_nothing_moves():

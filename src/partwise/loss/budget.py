@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import numpy as np
@@ -12,34 +12,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from partwise.graph import UnitGraph, UnitMap
-from partwise.graph.coactivity import unit_activity, with_coactivity
-from partwise.loss.budget_schedule import BudgetSchedule, BudgetState
-from partwise.loss.constants import carried, commit, mean_inputs
-from partwise.loss.idle import idle_inputs, idle_wires
-from partwise.loss.levels import Levels
-from partwise.loss.masking import MaskedRun, between_modules, factors, inside_modules, wide
-from partwise.loss.penalty import MOST_EDGES, CutTreePenalty
+from partwise.graph import UnitMap
+from partwise.graph.coactivity import unit_activity
+from partwise.loss.apart import Apart, HeldOut, Labels
+from partwise.loss.budget_schedule import BudgetSchedule, BudgetState, Limits
+from partwise.loss.partitions import Find, PartitionSearch
+from partwise.loss.penalty import CutTreePenalty
 from partwise.loss.press import Pressure
-from partwise.loss.reads import Reads, carried_over, opened
+from partwise.loss.reads import Reads
 from partwise.loss.refresh import RefreshClock, stands_still
 from partwise.loss.resuming import check_units, is_drawn
-from partwise.loss.roles import holds_apart, reads_of, without_idle
-from partwise.modules import Hierarchy, module_masses, search_modules
+from partwise.modules import module_masses
 from partwise.modules.hierarchy import by_volume
 from partwise.modules.splitting import merge_order, merged
 
-Run = Callable[..., Tensor]
-HeldOut = Callable[[Run], Tensor | float]
-"""Held-out loss of a network, given the function that runs it."""
-
-
-TRIAL_PROBES = 4
-"""Probes before a split is judged; the reward for modules and the pressure ramp up meanwhile."""
-CHANCE_FLOOR = 0.05
-"""Losses below this share of the untrained network's are as good as none: 5% of them is noise."""
-UNSETTLED = 0.01
-"""Share of the untrained network's loss that is forgiven while the learning rate is still high."""
 SLOW = 0.9
 """A trial goes on beyond its end while its excess falls to less than this share in two probes."""
 LAST_HOPE = 1.5
@@ -101,16 +87,16 @@ class BudgetedPenalty:
         *,
         inputs: int | None = None,
         units: UnitMap | None = None,
-        find: Callable[[UnitGraph], NDArray[np.int64]] | None = None,
+        find: Find | None = None,
         **changes: float | int | None,
     ):
         base = schedule if schedule is not None else BudgetSchedule()
         self.schedule = BudgetSchedule(**{**vars(base), **changes})
         self.model = model
-        self.held_out = held_out
         self.find = find
         self.partition = CutTreePenalty(model, inputs=inputs, units=units, strength=0.0)
         self.units = self.partition.units
+        self.apart = Apart(self.partition, held_out)
         weights = dict(model.named_parameters())
         self.weights = sum(weights[block.parameter].numel() for block in self.units.blocks)
         known = self.schedule.reference
@@ -119,12 +105,7 @@ class BudgetedPenalty:
             refresh_due=self.schedule.split_step,
         )
         self.plain = torch.zeros(0)
-        self.reads = np.zeros((1, 1), bool)
-        self.cut: dict[str, Tensor] = {}
-        self.means: dict[str, Tensor] = {}
-        self.constants: dict[str, Tensor] = {}
         self._activity: NDArray[np.float32] | None = None
-        self._masked: MaskedRun | None = None
         self._crossing: NDArray[np.float64] | None = None
 
     @property
@@ -140,6 +121,11 @@ class BudgetedPenalty:
     def interface_frac(self) -> float:
         """Share of all capacity that joins two different modules of the partition in force."""
         return self.partition.interface_frac()
+
+    @property
+    def limits(self) -> Limits:
+        """What losses the budget allows now."""
+        return Limits(self.schedule, self.state)
 
     @property
     def releasing(self) -> bool:
@@ -158,9 +144,9 @@ class BudgetedPenalty:
         made of them since the last step is nothing that the network may use.
         """
         if self._is_apart:
-            self._isolated.commit()
+            self.apart.run.commit()
         elif self._masks_this_step():
-            return self._isolated(*inputs)
+            return self.apart.run(*inputs)
         output: Tensor = self.model(*inputs)
         return output
 
@@ -184,37 +170,17 @@ class BudgetedPenalty:
     def _settle_constants(self) -> None:
         """Follows what interfaces bring on average; at the release, biases take it over."""
         if self.modules > 1 and self._is_release:
-            commit(self.model, self._isolated.kept, self.means)
-            self.means, self.constants = {}, {}
-            self._drop_idle()
+            self.apart.settle()
+            self.apart.drop_idle_inputs(self._next_to_nothing())
+            if self.apart.reads.any():
+                self.apart.drop_idle_wires(self._next_to_nothing())
         elif self.modules > 1 and not self.releasing and self.state.step % FOLLOW_EVERY == 0:
-            self.constants = carried(self.model, self._isolated.kept, self.means)
-
-    def _drop_idle(self) -> None:
-        """Disconnects inputs, then wires between modules, that carry next to nothing."""
-        used = torch.from_numpy(self._graph().degrees())
-        idle = idle_inputs(self.units, used, self._isolated, self._loss_of, self._next_to_nothing())
-        plain = [block for block in self.units.blocks if not block.transposed]
-        weights = [self.model.get_parameter(block.parameter) for block in plain]
-        pairs = zip(plain, weights, strict=True)
-        self._cut({block.parameter: wide(idle[block.columns], like) for block, like in pairs})
-        if self.reads.any():
-            crossing = between_modules(self.model, self.units, self.labels, self._isolated.kept)
-            most = self._next_to_nothing()
-            self._cut(idle_wires(self.units, crossing, self._isolated, self._loss_of, most))
+            self.apart.follow()
 
     def _next_to_nothing(self) -> float:
         """The loss that what is idle may lead to together."""
-        loss = self._loss_of(self._isolated)
-        return loss + IDLE * self.tolerance(loss)
-
-    def _cut(self, entries: Mapping[str, Tensor]) -> None:
-        """Removes weights for good; what they bring on average goes into the biases."""
-        means = mean_inputs(self.model, self.units, lambda: self._loss_of(self._isolated))
-        for name, cut in entries.items():
-            self.cut[name] = self.cut.get(name, False) | cut.cpu()
-        self._masked = None
-        commit(self.model, self._isolated.kept, means)
+        loss = self.apart.loss()
+        return loss + IDLE * self.limits.tolerance(loss)
 
     @property
     def _is_refresh_due(self) -> bool:
@@ -237,7 +203,7 @@ class BudgetedPenalty:
         weight = every * rise * state.pressure * schedule.pressure * self.weights
         if self.modules == 1:
             return Pressure(weight)
-        rise = min(1.0, (state.step - state.made + 1) / self._trial_steps)
+        rise = min(1.0, (state.step - state.made + 1) / self.schedule.trial_steps)
         strength = every * schedule.strength * rise
         return Pressure(weight, interface=strength, tables=self._tables())
 
@@ -248,7 +214,7 @@ class BudgetedPenalty:
         the release, or where there is one module, nothing changes.
         """
         if self._is_apart:
-            self._isolated.commit()
+            self.apart.run.commit()
 
     def interface(self) -> Tensor:
         """Share of capacity that is masked, a scalar whose gradient is on these weights alone.
@@ -261,7 +227,7 @@ class BudgetedPenalty:
     def _tables(self) -> NDArray[np.float64]:
         """(blocks, k, k): what masked capacity, unlike other, is as a share of all of it."""
         if self._crossing is None:
-            masked = ~np.eye(self.modules, dtype=bool) & ~self.reads
+            masked = ~np.eye(self.modules, dtype=bool) & ~self.apart.reads
             self.state.total = self.state.total or float(self.partition.masses().sum().detach())
             share = masked / self.state.total
             rows_read = [block.transposed for block in self.units.blocks]
@@ -271,10 +237,6 @@ class BudgetedPenalty:
     @property
     def _has_learnt(self) -> bool:
         return self.state.loss < LEARNT * self.state.chance
-
-    def tolerance(self, loss: float) -> float:
-        """How much loss the budget allows on top of a loss."""
-        return self.schedule.budget * max(loss, CHANCE_FLOOR * self.state.chance)
 
     def _probe(self) -> None:
         state, schedule = self.state, self.schedule
@@ -301,21 +263,17 @@ class BudgetedPenalty:
         passed = self._trial_is_over and state.excess <= 0
         if self.modules > 1 and passed and self._masking_is_free:
             return max(min(state.pressure, EASED), eased)
-        beyond = state.loss > self._allowed()
+        beyond = state.loss > self.limits.pressed()
         return min(eased if beyond else GROWTH * state.pressure, self.schedule.max_pressure)
 
     @property
-    def _trial_steps(self) -> int:
-        return TRIAL_PROBES * self.schedule.probe_every
-
-    @property
     def _trial_is_over(self) -> bool:
-        return self.state.step - self.state.made >= self._trial_steps
+        return self.state.step - self.state.made >= self.schedule.trial_steps
 
     @property
     def _masking_is_free(self) -> bool:
         """Whether the network without interfaces does as well as the whole."""
-        return self.state.masked_loss <= self.state.loss + self.tolerance(self.state.loss)
+        return self.state.masked_loss <= self.state.loss + self.limits.tolerance(self.state.loss)
 
     def _measure(self) -> None:
         """The loss now; while modules are looked for, with all that is seen on the same pass.
@@ -324,14 +282,14 @@ class BudgetedPenalty:
         """
 
         def measure() -> None:
-            self.state.loss = self._loss_of(self.model)
+            self.state.loss = self.apart.loss_of(self.model)
 
         def measure_means() -> None:
-            self.means = mean_inputs(self.model, self.units, measure)
+            self.apart.measure_means(measure)
 
         if self.state.step < self.schedule.split_step:
             measure()
-        elif self._is_refresh_due and self._wants_activity:
+        elif self._is_refresh_due and self.find is None and any(self.schedule.coactivity):
             self._activity = unit_activity(self.model, self.units, measure_means)
         else:
             measure_means()
@@ -343,55 +301,45 @@ class BudgetedPenalty:
             state.before, state.refresh_due = state.loss, state.step
             state.clear = min(state.clear, schedule.min_separation / schedule.min_contrast)
 
-    def _allowed(self) -> float:
-        floor = CHANCE_FLOOR * self.state.chance
-        return self.schedule.allowance * max(self.state.reference, floor)
-
     def _judge(self) -> None:
         """Undoes splits that cost too much when masked, unless they get cheaper."""
         state = self.state
-        state.masked_loss = self._loss_of(self._isolated)
+        state.masked_loss = self.apart.loss()
         state.excess_earlier, state.excess_before = state.excess_before, state.excess
-        state.excess = self._excess(state.masked_loss)
+        state.excess = self.limits.excess(state.masked_loss)
         if not self._trial_is_over or state.excess <= 0:
             return
         if self._masking_is_free:
             state.pressure *= BACK_OFF  # it is to blame, not the splits
             return
-        most = (LAST_HOPE if self.modules == 2 else 1.0) * self._allowed()
+        most = (LAST_HOPE if self.modules == 2 else 1.0) * self.limits.pressed()
         if state.masked_loss > most or state.excess > SLOW * state.excess_earlier:
             self._refuse()
 
     def _judge_at_last(self) -> None:
         """A trial after the release, a network beyond its budget is better off without modules."""
         state, schedule = self.state, self.schedule
-        settled = schedule.release_step + self._trial_steps
+        settled = schedule.release_step + schedule.trial_steps
         if state.step - schedule.probe_every < settled <= state.step:
-            state.loss = state.masked_loss = self._loss_of(self._isolated)
-            if state.loss > state.reference + self._slack(state.reference):
+            state.loss = state.masked_loss = self.apart.loss()
+            if state.loss > state.reference + self.limits.slack(state.reference):
                 self._give_up()
-
-    def _excess(self, masked_loss: float) -> float:
-        """Loss without the interfaces, beyond what they may cost on top of the loss before them."""
-        return masked_loss - self.state.before - self._slack(self.state.before)
-
-    def _slack(self, loss: float) -> float:
-        """`tolerance` of a loss that still falls."""
-        return self.tolerance(loss) + UNSETTLED * self.state.chance
 
     def _refuse(self) -> None:
         """Falls back to the most modules, among mergers, with half of the excess or none.
 
         They get a trial of their own.
         """
-        graph, labels = self._graph(), self.labels.numpy()
+        graph, labels = self.apart.graph(), self.apart.labels
         merges = merge_order(module_masses(graph, labels))
         for undone in range(1, len(merges)):
             coarser = by_volume(graph, merged(labels, merges[:undone]))
-            if self._excess(self._masked_loss(graph, coarser)) <= max(0, self.state.excess / 2):
+            reads = self.apart.reads_of(graph, coarser)
+            excess = self.limits.excess(self.apart.loss_reading(reads, coarser))
+            if excess <= max(0, self.state.excess / 2):
                 self.state.most = self.modules - undone
                 self._begin_trial()
-                return self._put_in_force(coarser, self._reads_of(graph, coarser))
+                return self._put_in_force(coarser, reads)
         self._give_up()
 
     def _keep_a_way_back(self) -> None:
@@ -407,38 +355,17 @@ class BudgetedPenalty:
         if self.state.most == 1:
             return
         self.state.most = 1
-        self._isolate(torch.zeros_like(self.labels), np.zeros((1, 1), bool))
-        self.cut, self.means, self.constants = {}, {}, {}
+        self.apart.dissolve()
+        self._forget_tables()
         if len(self.plain):
             vector_to_parameters(self.plain, self.model.parameters())
 
-    def _masked_loss(self, graph: UnitGraph, labels: NDArray[np.int64]) -> float:
-        """Held-out loss without the interfaces of a partition that is not in force."""
-        return self._loss_reading(self._reads_of(graph, labels), labels)
-
-    def _loss_reading(self, reads: Reads, labels: NDArray[np.int64]) -> float:
-        """Held-out loss of modules that read nothing but what they may."""
-        may = torch.as_tensor(reads)
-        kept = inside_modules(self.model, self.units, torch.as_tensor(labels), reads=may)
-        constants = carried(self.model, kept, self.means)
-        return self._loss_of(MaskedRun(self.model, kept, constants))
-
-    def _graph(self) -> UnitGraph:
-        """The graph of the weights, in a gauge that partitions are put in force with."""
-        self.partition.gauge = self._gauge()
-        return self.units.graph(self.model, self.partition.gauge, MOST_EDGES)
-
-    def _gauge(self) -> Tensor:
-        start = self.partition.gauge
-        return self.units.gauge(self.model, start=start, rounds=20, tolerance=1e-6)
-
     def refresh(self) -> None:
         """Finds the partition anew from the model's current weights."""
-        state, graph = self.state, self._graph()
-        before, modules = self.labels.numpy(), self.modules
-        found, reads = self._partition(graph)
-        if self.reads.any() and found.max() < modules and self._costs_more(found, reads):
-            found, reads = before, self.reads
+        state, graph = self.state, self.apart.graph()
+        before, modules = self.apart.labels, self.modules
+        search = PartitionSearch(self.apart, self.limits, self.find, self._activity)
+        found, reads = search.partition(graph)
         self._put_in_force(found, reads)
         if self.modules > modules:
             state.before = max(state.before, state.loss)
@@ -448,120 +375,17 @@ class BudgetedPenalty:
         clock.refreshed(state.step, still)
         state.refresh_due, state.refresh_interval = clock.due, clock.interval
 
-    def _partition(self, graph: UnitGraph) -> tuple[NDArray[np.int64], Reads]:
-        """The modules that a graph shows, and what they may read."""
-        found = self._found(graph)
-        reads = self._reads_of(graph, found)
-        if self.modules == 1:
-            most = self.state.loss + self._slack(self.state.loss)
-            reads = opened(reads, lambda more: self._loss_reading(more, found), most)
-        if not reads.any():
-            found = without_idle(self.units, graph, found)
-            reads = self._reads_of(graph, found)
-        if not holds_apart(self.units, graph, found):
-            return np.zeros_like(found), np.zeros((1, 1), bool)
-        return found, reads
+    def _put_in_force(self, labels: Labels, reads: Reads) -> None:
+        self.apart.put_in_force(labels, reads)
+        self._forget_tables()
 
-    def _costs_more(self, labels: NDArray[np.int64], reads: Reads) -> bool:
-        """Whether masking costs more than with the modules in force, beyond the tolerance."""
-        loss = self._loss_of(self._isolated)
-        return self._loss_reading(reads, labels) > loss + self.tolerance(loss)
+    def _forget_tables(self) -> None:
+        self._crossing, self.state.total = None, 0.0
 
     def _begin_trial(self) -> None:
         state = self.state
         state.made = state.step
         state.excess = state.excess_before = state.excess_earlier = math.inf
-
-    @property
-    def _may_split(self) -> bool:
-        """Whether modules in force have passed, and time is left for a trial of further ones."""
-        state, schedule = self.state, self.schedule
-        last = schedule.release_step - self._trial_steps
-        allowed = state.before + self.tolerance(state.before)
-        return self.modules == 1 or (state.step <= last and state.masked_loss <= allowed)
-
-    def _found(self, graph: UnitGraph) -> NDArray[np.int64]:
-        """The partition that the graph shows, with no more modules than have not been refused."""
-        if self.find is not None:
-            labels = self.find(graph)
-            merges = merge_order(module_masses(graph, labels))
-            return by_volume(graph, merged(labels, merges[: len(merges) + 1 - self.state.most]))
-        views = self._views(graph)
-        evidence = next(views)
-        nest = self._nest(evidence)
-        mass = module_masses(evidence, nest.pieces)
-        levels = Levels(
-            mass, nest.merges, lambda k: self._masked_loss(graph, nest.labels_at(k)), self.schedule
-        )
-        modules = self._level(levels)
-        found = [nest.labels_at(modules)]
-        if modules > self.modules == 1:
-            nests = (self._nest(evidence) for evidence in views)
-            found += [nest.labels_at(modules) for nest in nests if nest.finest >= modules]
-            found.sort(key=lambda labels: self._masked_loss(graph, labels))
-        return by_volume(graph, found[0])
-
-    def _nest(self, evidence: UnitGraph) -> Hierarchy:
-        schedule = self.schedule
-        return search_modules(
-            evidence, min_gain=schedule.min_gain, inflations=schedule.inflations, expand=False
-        )
-
-    def _level(self, levels: Levels) -> int:
-        """How many modules of a nest are put in force."""
-        state = self.state
-        most = state.loss + self._slack(state.loss)
-        modules, state.clear = levels.clear(state.clear)
-        modules = max(modules, levels.held(self.modules))
-        if modules == 1 and not state.clear:
-            modules, state.clear = levels.clear_beneath(most)
-        if not self._may_split:
-            modules = min(modules, self.modules)
-        modules = min(modules, state.most)
-        modules = levels.with_readers(modules, state.clear, state.most, most)
-        return levels.paying(modules, self.tolerance) if self._is_release else modules
-
-    def _views(self, graph: UnitGraph) -> Iterator[UnitGraph]:
-        """The graph with edges between units that are active together, of each weight asked for."""
-        if not self._wants_activity:
-            yield graph
-            return
-        activity = self._activity
-        if activity is None:
-            activity = unit_activity(self.model, self.units, lambda: self._loss_of(self.model))
-        for weight in self.schedule.coactivity:
-            yield with_coactivity(graph, activity, weight, MOST_EDGES)
-
-    @property
-    def _wants_activity(self) -> bool:
-        return self.find is None and any(self.schedule.coactivity)
-
-    def _put_in_force(self, labels: NDArray[np.int64], reads: Reads) -> None:
-        self._isolate(torch.as_tensor(labels), reads)
-        self.constants = carried(self.model, self._isolated.kept, self.means)
-
-    def _reads_of(self, graph: UnitGraph, labels: NDArray[np.int64]) -> Reads:
-        """What modules of a partition may read: what the same modules in force do, and readers."""
-        before = carried_over(self.reads, self.labels.numpy(), labels, graph.degrees())
-        return before | reads_of(self.units, graph, labels)
-
-    def _isolate(self, labels: Tensor, reads: Reads) -> None:
-        """Takes a partition, and forgets what was worked out for the last one."""
-        self.partition.set_labels(labels)
-        self.reads = reads
-        self._masked, self._crossing, self.state.total = None, None, 0.0
-
-    @property
-    def _isolated(self) -> MaskedRun:
-        """The network without the interfaces of its modules."""
-        if self._masked is None:
-            may = torch.as_tensor(self.reads)
-            kept = inside_modules(self.model, self.units, self.labels, reads=may)
-            for name, cut in self.cut.items():
-                kept[name] = kept[name] & ~cut.to(kept[name].device)
-            self._masked = MaskedRun(self.model, factors(self.model, kept))
-        self._masked.constants = self.constants
-        return self._masked
 
     def _masks_this_step(self) -> bool:
         if self.modules == 1:
@@ -570,25 +394,12 @@ class BudgetedPenalty:
             return True
         return is_drawn(self.schedule.seed, self.state.step, self.schedule.mask_share)
 
-    def _loss_of(self, run: Run) -> float:
-        training = self.model.training
-        self.model.eval()
-        with torch.no_grad():
-            loss = float(self.held_out(run))
-        self.model.train(training)
-        return loss
-
     def state_dict(self) -> dict[str, Tensor]:
         """What a resumed run needs to go on bit for bit."""
         return {
             "numbers": torch.tensor(list(asdict(self.state).values()), dtype=torch.float64),
-            "labels": self.labels,
-            "gauge": self.partition.gauge,
-            "reads": torch.as_tensor(self.reads),
             "plain": self.plain,
-            **{f"cut/{name}": cut for name, cut in self.cut.items()},
-            **{f"means/{name}": mean for name, mean in self.means.items()},
-            **{f"constants/{name}": constant for name, constant in self.constants.items()},
+            **self.apart.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -598,12 +409,8 @@ class BudgetedPenalty:
             CheckpointError: if the state is of a network with another number of units.
         """
         check_units(state, self.units)
-        self.partition.gauge = state["gauge"]
-        self._isolate(state["labels"], state["reads"].numpy())
+        self.apart.load_state_dict(state)
+        self._forget_tables()
         values = zip(asdict(BudgetState()).items(), state["numbers"].tolist(), strict=True)
         self.state = BudgetState(**{name: type(old)(value) for (name, old), value in values})
         self.plain = state["plain"]
-        self.cut, self.means, self.constants = (
-            {key.removeprefix(kind): state[key] for key in state if key.startswith(kind)}
-            for kind in ("cut/", "means/", "constants/")
-        )

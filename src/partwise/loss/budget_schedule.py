@@ -6,6 +6,12 @@ import math
 from dataclasses import dataclass
 
 UNLIMITED = 1 << 30
+TRIAL_PROBES = 4
+"""Probes before a split is judged; the reward for modules and the pressure ramp up meanwhile."""
+CHANCE_FLOOR = 0.05
+"""Losses below this share of the untrained network's are as good as none: 5% of them is noise."""
+UNSETTLED = 0.01
+"""Share of the untrained network's loss that is forgiven while the learning rate is still high."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,11 @@ class BudgetSchedule:
         """Steps between measurements of the held-out loss."""
         return max(1, self.steps // 40)
 
+    @property
+    def trial_steps(self) -> int:
+        """Steps before a split is judged."""
+        return TRIAL_PROBES * self.probe_every
+
     def first_step(self, phase: float) -> int:
         """First step of the phase that begins after a share of the training."""
         return math.ceil(phase * self.steps)
@@ -126,3 +137,35 @@ class BudgetState:
     refresh_due: int = 0
     refresh_interval: int = 0
     total: float = 0.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What losses a budget allows, by what is known of a run."""
+
+    schedule: BudgetSchedule
+    state: BudgetState
+
+    def tolerance(self, loss: float) -> float:
+        """How much loss the budget allows on top of a loss."""
+        return self.schedule.budget * max(loss, self._floor)
+
+    def slack(self, loss: float) -> float:
+        """`tolerance` of a loss that still falls."""
+        return self.tolerance(loss) + UNSETTLED * self.state.chance
+
+    def now(self) -> float:
+        """What masking may lead to now."""
+        return self.state.loss + self.slack(self.state.loss)
+
+    def excess(self, masked_loss: float) -> float:
+        """Loss without interfaces, beyond what they may cost on top of the loss before them."""
+        return masked_loss - self.state.before - self.slack(self.state.before)
+
+    def pressed(self) -> float:
+        """What the pressure may lead to; the release gives it back."""
+        return self.schedule.allowance * max(self.state.reference, self._floor)
+
+    @property
+    def _floor(self) -> float:
+        return CHANCE_FLOOR * self.state.chance

@@ -1,0 +1,180 @@
+"""A network taken apart: which module may read which, and what is left without other interfaces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from partwise.graph import UnitGraph
+from partwise.loss.constants import carried, commit, mean_inputs
+from partwise.loss.idle import idle_inputs, idle_wires
+from partwise.loss.masking import MaskedRun, between_modules, factors, inside_modules, wide
+from partwise.loss.penalty import MOST_EDGES, CutTreePenalty
+from partwise.loss.reads import Reads, carried_over
+from partwise.loss.roles import reads_of
+
+Labels = NDArray[np.int64]
+Run = Callable[..., Tensor]
+HeldOut = Callable[[Run], Tensor | float]
+"""Held-out loss of a network, given the function that runs it."""
+
+
+class Apart:
+    """The modules in force, and the network without the interfaces that they may not read.
+
+    What such an interface carries on average stays, as a constant (see `constants`).
+
+    Args:
+        partition: what presses on the weights for the partition in force.
+        held_out: held-out loss of a network, given the function that runs it.
+
+    Attributes:
+        reads: (k, k) bool, whether the row's module may read the column's.
+        cut: parameter name -> bool, entries that were removed for good, though modules may have
+            them.
+        means: parameter name -> (c,) what weights read on average, as last measured.
+        constants: parameter name -> (r,) what masked entries bring on average.
+    """
+
+    def __init__(self, partition: CutTreePenalty, held_out: HeldOut):
+        self.partition, self.held_out = partition, held_out
+        self.model, self.units = partition.model, partition.units
+        self.reads: Reads = np.zeros((1, 1), bool)
+        self.cut: dict[str, Tensor] = {}
+        self.means: dict[str, Tensor] = {}
+        self.constants: dict[str, Tensor] = {}
+        self._run: MaskedRun | None = None
+
+    @property
+    def modules(self) -> int:
+        """Number of modules in force."""
+        return self.partition.modules
+
+    @property
+    def labels(self) -> Labels:
+        """(n,) module of each unit."""
+        labels: Labels = self.partition.labels.numpy()
+        return labels
+
+    @property
+    def run(self) -> MaskedRun:
+        """Runs the network without its interfaces."""
+        if self._run is None:
+            self._run = MaskedRun(self.model, factors(self.model, self._kept()))
+        self._run.constants = self.constants
+        return self._run
+
+    def _kept(self) -> dict[str, Tensor]:
+        may = torch.as_tensor(self.reads)
+        kept = inside_modules(self.model, self.units, self.partition.labels, reads=may)
+        for name, cut in self.cut.items():
+            kept[name] = kept[name] & ~cut.to(kept[name].device)
+        return kept
+
+    def put_in_force(self, labels: Labels, reads: Reads) -> None:
+        """Takes a partition, and works out anew what its interfaces bring on average."""
+        self.partition.set_labels(torch.as_tensor(labels))
+        self.reads, self._run = reads, None
+        self.follow()
+
+    def dissolve(self) -> None:
+        """One module, with all weights there are."""
+        self.cut, self.means, self.constants = {}, {}, {}
+        self.put_in_force(np.zeros_like(self.labels), np.zeros((1, 1), bool))
+
+    def follow(self) -> None:
+        """Works out what interfaces bring on average, now that weights have moved."""
+        self.constants = carried(self.model, self.run.kept, self.means)
+
+    def measure_means(self, run: Callable[[], object]) -> None:
+        """Measures what weights read in `run`."""
+        self.means = mean_inputs(self.model, self.units, run)
+
+    def settle(self) -> None:
+        """Removes the interfaces from the model; biases take over what they bring on average."""
+        commit(self.model, self.run.kept, self.means)
+        self.means, self.constants = {}, {}
+
+    def drop_idle_inputs(self, most: float) -> None:
+        """Disconnects inputs that carry next to nothing, for a loss of at most `most`."""
+        used = torch.from_numpy(self.graph().degrees())
+        idle = idle_inputs(self.units, used, self.run, self.loss_of, most)
+        plain = [block for block in self.units.blocks if not block.transposed]
+        weights = [self.model.get_parameter(block.parameter) for block in plain]
+        pairs = zip(plain, weights, strict=True)
+        self.remove({block.parameter: wide(idle[block.columns], like) for block, like in pairs})
+
+    def drop_idle_wires(self, most: float) -> None:
+        """Cuts wires from what may be read that carry next to nothing, likewise."""
+        labels = self.partition.labels
+        crossing = between_modules(self.model, self.units, labels, self.run.kept)
+        self.remove(idle_wires(self.units, crossing, self.run, self.loss_of, most))
+
+    def remove(self, entries: Mapping[str, Tensor]) -> None:
+        """Removes weights for good; what they bring on average goes into the biases."""
+        means = mean_inputs(self.model, self.units, self.loss)
+        for name, cut in entries.items():
+            self.cut[name] = self.cut.get(name, False) | cut.cpu()
+        self._run = None
+        commit(self.model, self.run.kept, means)
+
+    def graph(self) -> UnitGraph:
+        """The graph of the weights, in a gauge that partitions are put in force with."""
+        start = self.partition.gauge
+        gauge = self.units.gauge(self.model, start=start, rounds=20, tolerance=1e-6)
+        self.partition.gauge = gauge
+        return self.units.graph(self.model, gauge, MOST_EDGES)
+
+    def reads_of(self, graph: UnitGraph, labels: Labels) -> Reads:
+        """What modules of a partition may read: what the same modules in force do, and readers."""
+        before = carried_over(self.reads, self.labels, labels, graph.degrees())
+        return before | reads_of(self.units, graph, labels)
+
+    def loss(self) -> float:
+        """Held-out loss of the network without its interfaces."""
+        return self.loss_of(self.run)
+
+    def loss_reading(self, reads: Reads, labels: Labels) -> float:
+        """The same for other modules, that read nothing but what they may."""
+        may = torch.as_tensor(reads)
+        kept = inside_modules(self.model, self.units, torch.as_tensor(labels), reads=may)
+        constants = carried(self.model, kept, self.means)
+        return self.loss_of(MaskedRun(self.model, kept, constants))
+
+    def masked_loss(self, graph: UnitGraph, labels: Labels) -> float:
+        """The same for other modules, that read what `reads_of` says."""
+        return self.loss_reading(self.reads_of(graph, labels), labels)
+
+    def loss_of(self, run: Run) -> float:
+        """Held-out loss of what runs the network."""
+        training = self.model.training
+        self.model.eval()
+        with torch.no_grad():
+            loss = float(self.held_out(run))
+        self.model.train(training)
+        return loss
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a resumed run needs to go on bit for bit."""
+        return {
+            "labels": self.partition.labels,
+            "gauge": self.partition.gauge,
+            "reads": torch.as_tensor(self.reads),
+            **{f"cut/{name}": cut for name, cut in self.cut.items()},
+            **{f"means/{name}": mean for name, mean in self.means.items()},
+            **{f"constants/{name}": constant for name, constant in self.constants.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Takes up the state of an earlier run."""
+        self.partition.gauge = state["gauge"]
+        self.partition.set_labels(state["labels"])
+        self.reads, self._run = state["reads"].numpy(), None
+        self.cut, self.means, self.constants = (
+            {key.removeprefix(kind): state[key] for key in state if key.startswith(kind)}
+            for kind in ("cut/", "means/", "constants/")
+        )

@@ -1,0 +1,137 @@
+"""Which partition a capability budget puts in force: the search of `BudgetedPenalty`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from partwise.graph import UnitGraph
+from partwise.graph.coactivity import unit_activity, with_coactivity
+from partwise.loss.apart import Apart, Labels
+from partwise.loss.budget_schedule import Limits
+from partwise.loss.levels import Levels
+from partwise.loss.penalty import MOST_EDGES
+from partwise.loss.reads import Reads, opened
+from partwise.loss.roles import holds_apart, without_idle
+from partwise.modules import Hierarchy, module_masses, search_modules
+from partwise.modules.hierarchy import by_volume
+from partwise.modules.splitting import merge_order, merged
+
+Find = Callable[[UnitGraph], Labels]
+
+
+@dataclass(frozen=True)
+class PartitionSearch:
+    """Finds the partition to put in force now.
+
+    Attributes:
+        apart: the modules in force.
+        limits: what losses the budget allows.
+        find: what finds the partition of a graph, in place of the cut tree.
+        activity: (n, s) activity of the units (see `unit_activity`), if it was measured already.
+    """
+
+    apart: Apart
+    limits: Limits
+    find: Find | None = None
+    activity: NDArray[np.float32] | None = None
+
+    def partition(self, graph: UnitGraph) -> tuple[Labels, Reads]:
+        """The modules that a graph shows, and what they may read.
+
+        Where some in force read others, they stay unless there are more now or masking costs less.
+        """
+        apart = self.apart
+        labels, reads = self._shown(graph)
+        no_more = apart.reads.any() and labels.max() < apart.modules
+        if no_more and self._costs_more(labels, reads):
+            return apart.labels, apart.reads
+        return labels, reads
+
+    def _shown(self, graph: UnitGraph) -> tuple[Labels, Reads]:
+        apart = self.apart
+        labels = self._found(graph)
+        reads = apart.reads_of(graph, labels)
+        if apart.modules == 1:
+            most = self.limits.now()
+            reads = opened(reads, lambda more: apart.loss_reading(more, labels), most)
+        if not reads.any():
+            labels = without_idle(apart.units, graph, labels)
+            reads = apart.reads_of(graph, labels)
+        if not holds_apart(apart.units, graph, labels):
+            return np.zeros_like(labels), np.zeros((1, 1), bool)
+        return labels, reads
+
+    def _costs_more(self, labels: Labels, reads: Reads) -> bool:
+        """Whether masking costs more than with the modules in force, beyond the tolerance."""
+        loss = self.apart.loss()
+        return self.apart.loss_reading(reads, labels) > loss + self.limits.tolerance(loss)
+
+    def _found(self, graph: UnitGraph) -> Labels:
+        """The partition that the graph shows, with no more modules than have not been refused."""
+        apart, limits = self.apart, self.limits
+        if self.find is not None:
+            labels = self.find(graph)
+            merges = merge_order(module_masses(graph, labels))
+            return by_volume(graph, merged(labels, merges[: len(merges) + 1 - limits.state.most]))
+        views = self._views(graph)
+        evidence = next(views)
+        nest = self._nest(evidence)
+        mass = module_masses(evidence, nest.pieces)
+        levels = Levels(
+            mass,
+            nest.merges,
+            lambda modules: apart.masked_loss(graph, nest.labels_at(modules)),
+            limits.schedule,
+        )
+        modules = self._level(levels)
+        choices = [nest.labels_at(modules)]
+        if modules > apart.modules == 1:
+            nests = (self._nest(evidence) for evidence in views)
+            choices += [nest.labels_at(modules) for nest in nests if nest.finest >= modules]
+            choices.sort(key=lambda labels: apart.masked_loss(graph, labels))
+        return by_volume(graph, choices[0])
+
+    def _nest(self, evidence: UnitGraph) -> Hierarchy:
+        schedule = self.limits.schedule
+        return search_modules(
+            evidence, min_gain=schedule.min_gain, inflations=schedule.inflations, expand=False
+        )
+
+    def _views(self, graph: UnitGraph) -> Iterator[UnitGraph]:
+        """The graph with edges between units that are active together, of each weight asked for."""
+        weights = self.limits.schedule.coactivity
+        if not any(weights):
+            yield graph
+            return
+        apart, activity = self.apart, self.activity
+        if activity is None:
+            activity = unit_activity(apart.model, apart.units, lambda: apart.loss_of(apart.model))
+        for weight in weights:
+            yield with_coactivity(graph, activity, weight, MOST_EDGES)
+
+    def _level(self, levels: Levels) -> int:
+        """How many modules of a nest are put in force."""
+        limits, in_force = self.limits, self.apart.modules
+        state, most = limits.state, limits.now()
+        modules, state.clear = levels.clear(state.clear)
+        modules = max(modules, levels.held(in_force))
+        if modules == 1 and not state.clear:
+            modules, state.clear = levels.clear_beneath(most)
+        if in_force > 1 and not self._may_split:
+            modules = min(modules, in_force)
+        modules = min(modules, state.most)
+        modules = levels.with_readers(modules, state.clear, state.most, most)
+        last = state.step == limits.schedule.release_step
+        return levels.paying(modules, limits.tolerance) if last else modules
+
+    @property
+    def _may_split(self) -> bool:
+        """Whether modules in force have passed, and time is left for a trial of further ones."""
+        state, schedule = self.limits.state, self.limits.schedule
+        last = schedule.release_step - schedule.trial_steps
+        allowed = state.before + self.limits.tolerance(state.before)
+        return state.step <= last and state.masked_loss <= allowed
