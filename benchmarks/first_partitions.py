@@ -1,0 +1,100 @@
+"""How many outputs of digits-pair the first partition has on the wrong side, by view and by step.
+
+    python -m benchmarks.first_partitions --seeds 60 --json benchmarks/results/first_partitions.json
+
+Networks are trained as by `ours`, but none of the partitions is put in force. `python -m
+benchmarks.tables` makes the table in the docs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.modularity_methods import BATCH, LEARNING_RATE, SETTINGS, WEIGHT_DECAY, network
+from benchmarks.records import Job, Row, run_all
+from partwise.graph.coactivity import unit_activity, with_coactivity
+from partwise.loss import BudgetedPenalty
+from partwise.modules import module_masses, search_modules
+from partwise.modules.splitting import separations
+from partwise.tasks import task_named
+from partwise.train.loop import held_out_probe
+
+TASK = "digits-pair"
+FIRST_SEED = 10  # for choices, as all seeds up to 69
+LOOKS = range(2000, 2601, 100)
+WEIGHTS = (0.25, 0.5, 1.0)
+
+
+def row(job: Job) -> Row:
+    """Trains one network, and looks at it every 100 steps from half of the training on."""
+    (seed,) = job
+    torch.manual_seed(seed)
+    task = task_named(TASK)
+    model = network(TASK, task, seed)
+    penalty = BudgetedPenalty(
+        model, held_out_probe(task), steps=SETTINGS[TASK].steps,
+        find=lambda graph: np.zeros(graph.n, np.int64), undo=False,
+    )  # fmt: skip
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    looks = []
+    for step in range(LOOKS.stop):
+        x, y = task.batch("train", BATCH, (seed, step))
+        loss = task.losses(penalty.run(x), y).mean(0).sum() + penalty()
+        if step in LOOKS:
+            looks += look(penalty, step)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+    return {"seed": seed, "looks": looks}
+
+
+def look(penalty: BudgetedPenalty, step: int) -> list[Row]:
+    """The partition into two that each weight of co-activity shows, and what masking it costs."""
+    apart, schedule = penalty.apart, penalty.schedule
+    model: nn.Module = apart.model
+    graph = apart.graph()
+    activity = unit_activity(model, apart.units, lambda: apart.loss_of(model))
+    found = []
+    for weight in WEIGHTS:
+        evidence = with_coactivity(graph, activity, weight)
+        nest = search_modules(
+            evidence, min_gain=schedule.min_gain, inflations=schedule.inflations, expand=False
+        )
+        labels = nest.labels_at(min(2, nest.finest))
+        apart_by = separations(module_masses(evidence, nest.pieces), nest.merges)
+        found.append({
+            "step": step,
+            "coactivity": weight,
+            "wrong": wrong_outputs(apart.units.groups[-1].start, labels),
+            "separation": float(apart_by[-1]) if len(apart_by) else 0.0,
+            "masked_loss": apart.masked_loss(graph, labels),
+            "loss": penalty.state.loss,
+        })  # fmt: skip
+    return found
+
+
+def wrong_outputs(first: int, labels: np.ndarray) -> int:
+    """Outputs that are not with the others of their digit; classes of a digit follow each other."""
+    digits = np.repeat([0, 1], 10)
+    differ = int((labels[first:] != digits).sum())
+    return min(differ, len(digits) - differ)
+
+
+def main() -> None:
+    """Parses the arguments and makes the rows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=60)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--workers", type=int, help="processes at once; all cores by default")
+    given = parser.parse_args()
+    jobs = [(FIRST_SEED + seed,) for seed in range(given.seeds)]
+    run_all(jobs, row, given.json, ("seed",), workers=given.workers)
+
+
+if __name__ == "__main__":
+    main()
