@@ -120,6 +120,30 @@ def choices_table(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def first_partitions_table(record: dict[str, Any]) -> str:
+    """Networks whose first partition would have outputs on the wrong side, as a Markdown table."""
+    looks: dict[int, list[list[dict[str, Any]]]] = {}
+    for row in record["rows"]:
+        own: dict[int, list[dict[str, Any]]] = {}
+        for look in row["looks"]:
+            own.setdefault(look["step"], []).append(look)
+        for step, views in own.items():
+            looks.setdefault(step, []).append(views)
+    weights = [view["coactivity"] for view in next(iter(looks.values()))[0]]
+    views = " | ".join(f"co-activity {weight:g}" for weight in weights)
+    lines = [
+        f"| step, {len(record['rows'])} networks | {views} | of {weights[1]:g} and {weights[2]:g}, "
+        "what masking costs least |",
+        "|" + " --- |" * (len(weights) + 2),
+    ]
+    for step, networks in looks.items():
+        wrong = [sum(views[i]["wrong"] > 0 for views in networks) for i in range(len(weights))]
+        chosen = (min(views[1:], key=lambda view: view["masked_loss"]) for views in networks)
+        least = sum(view["wrong"] > 0 for view in chosen)
+        lines.append(f"| {step:,} | {' | '.join(map(str, wrong))} | {least} |")
+    return "\n".join(lines)
+
+
 def documents() -> dict[Path, str]:
     """Files with tables, made anew from the records."""
     made: dict[Path, str] = {}
@@ -136,6 +160,8 @@ TABLES: list[tuple[str, str, str, Callable[[dict[str, Any]], str]]] = [
     ("docs/design/penalty.md", "step-table", "penalty_overhead.json", step_table),
     ("docs/design/penalty.md", "choices-table", "penalty_choices.json", choices_table),
     ("docs/design/penalty.md", "reads-table", "reads_choices.json", choices_table),
+    ("docs/design/penalty.md", "first-table", "first_partitions.json", first_partitions_table),
+    ("docs/design/penalty.md", "partition-table", "partition_choices.json", choices_table),
 ]
 """A file, the mark of its table, the record, and what makes the one from the other."""
 
