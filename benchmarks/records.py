@@ -15,6 +15,14 @@ import torch
 
 from partwise.files import write_json
 
+KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**32),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
+"""Has glibc keep what a step frees for the next one: giving it back to the system and asking for it
+anew took half of the time of a study on two cores."""
+
 Row = dict[str, Any]
 Job = tuple[Any, ...]
 
@@ -67,6 +75,8 @@ def _over_processes(work: Callable[[Job], Row], jobs: Sequence[Job], workers: in
         _single_threaded()
         yield from map(work, jobs)
         return
+    for name, value in KEEP_MEMORY.items():
+        os.environ.setdefault(name, value)
     with ProcessPoolExecutor(workers, get_context("spawn"), _single_threaded) as pool:
         for future in as_completed([pool.submit(work, job) for job in jobs]):
             yield future.result()
