@@ -5,7 +5,14 @@ from conftest import LABELS, and_or_network, and_or_task
 from torch import nn
 
 from partwise.errors import DataError
-from partwise.explain import Description, Failed, count_verdicts, explain, subject_of
+from partwise.explain import (
+    Description,
+    Failed,
+    ProgramWriter,
+    count_verdicts,
+    explain,
+    subject_of,
+)
 from partwise.explain.gather import interface_evidence, module_evidence
 from partwise.explain.language import parse_program
 from partwise.explain.values import (
@@ -55,6 +62,17 @@ def test_an_interface_is_found_and_measured():
     assert evidence.effects[0].loss_before > evidence.effects[0].loss_after
     assert evidence.effects[1].loss_before == pytest.approx(evidence.effects[1].loss_after)
     assert evidence.reads[0].name == "0[1] -> both"
+
+
+def test_what_a_module_hears_from_another_may_matter(subject):
+    alone = ProgramWriter().write(module_evidence(subject, 0))
+    model = and_or_network()
+    with torch.no_grad():
+        model[2].weight[0, 1] = -12.0
+    reader = subject_of(model, LABELS, and_or_task())
+    reading = ProgramWriter().write(module_evidence(reader, 0))
+    for words, claimed in ((alone, True), (reading, False)):
+        assert any(isinstance(claim, IgnoresClaim) for claim in words.claims) == claimed
 
 
 def test_evidence_never_sees_the_test_samples(subject):
@@ -120,8 +138,6 @@ def test_a_claim_at_its_bound_is_undecided(subject):
 
 def test_another_modules_description_is_refuted(subject):
     """A control that must fail: module 0 described in the words for module 1."""
-    from partwise.explain import ProgramWriter
-
     words = ProgramWriter().write(module_evidence(subject, 1))
     evidence = module_evidence(subject, 0)
     effects = [claim for claim in words.claims if claim.kind in ("effect", "no_effect")]

@@ -26,6 +26,7 @@ CLEAR = 0.2  # an effect worth claiming; this and the next two in nats, or share
 IDLE = 0.02  # an effect not worth speaking of
 MARGIN = 0.05  # how far held-out data may stray from "no effect"
 TELLING = 0.6  # F1 at which a unit is said to stand for an answer
+PASSED_ON = 0.05  # share read from other modules from which on what they read may matter too
 SLACK = 0.8  # share of a fitted score that is claimed to hold on held-out data
 
 
@@ -65,7 +66,7 @@ def _of_module(evidence: Evidence) -> Description:
         claims=(
             *(_effect_claim(effect) for effect in moved),
             *(_no_effect_claim(effect) for effect in calm),
-            *_ignores_claims(evidence, moved),
+            *(_ignores_claims(evidence, moved) if rest < PASSED_ON else ()),
             *_activation_claims(evidence),
             *_program_claims(evidence),
         ),
