@@ -35,7 +35,8 @@ from partwise.modules.scores import cross_frac, interface_frac, n_cut, nontrivia
 from partwise.tasks.boolean import boolean_tree_levels
 
 KEYS = ("task", "method", "strength", "seed")
-FIRST_SEED = 15000  # none that anything was tuned on, nor that a choice was prompted by
+SEEDS = (*range(15000, 15005), *range(14000, 14005))
+"""Seeds that nothing was tuned on, and that prompted no choice but 14000 of digits-channels."""
 SHUFFLES = 10
 ALIVE = 0.01
 
@@ -167,15 +168,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--methods", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--seeds", type=int, default=5, help="fresh seeds per method")
+    parser.add_argument("--seeds", type=int, default=5, help="fresh seeds per method, at most 10")
     parser.add_argument("--strengths", type=float, nargs="+", help="in place of the sweep")
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--engine", choices=("processes", "ray"), default="processes")
     parser.add_argument("--workers", type=int, help="processes at once; all cores by default")
     given = parser.parse_args()
     jobs = [
-        (task, method, strength, FIRST_SEED + seed)
-        for seed in range(given.seeds)
+        (task, method, strength, seed)
+        for seed in SEEDS[: given.seeds]
         for task in given.tasks
         for method in given.methods
         for strength in given.strengths or SWEEPS[method]

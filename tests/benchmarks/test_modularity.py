@@ -94,7 +94,7 @@ def test_detector_rows():
 ROWS = [
     {"task": "digits-pair", "method": m, "strength": strength, "seed": s, "held_out_loss": loss,
      "interface_frac": share, "causal_interface": 0.0, "modules": 2, "purity": 1.0}
-    for s in (0, 1)
+    for s in (0, 1, 2)
     for m, strength, loss, share in (
         ("ours", 0.05, 0.4, 0.01), ("l1", 1.0, 0.39, 0.2), ("bimt", 1.0, 0.41, 0.1),
     )
@@ -111,13 +111,30 @@ def test_tables_mark_the_front():
 def test_bars_compare_with_the_best_l1():
     line = modularity_report.bars(ROWS).splitlines()[-1]
     # 0.4 / 0.39 = 1.03 and 0.01 / 0.2 = 0.05; there is no plain twin
-    assert line == "| digits-pair | 2 | 2 of 2 | 1.03 |  | 0.05 | 0±0 | 0 of 0 | 0 of 0 |"
+    assert line == "| digits-pair | 3 | 3 of 3 | 1.03 |  | 0.05 | 0±0 |  |  |  |"
+
+
+def test_bars_that_are_missed_are_bold():
+    late = {**ROWS[0], "held_out_loss": 4.0, "modules": 3, "causal_interface": 0.6}
+    line = modularity_report.bars([late, *ROWS[1:]]).splitlines()[-1]
+    _, seeds, right, loss, _, share, causal, *_ = line.strip("| ").split(" | ")
+    # (4 + 0.4 + 0.4) / (3 * 0.39) = 4.10, and at most seeds 0.4 / 0.39
+    assert (seeds, right, loss) == ("3", "**2 of 3**", "**4.10 (median 1.03)**")
+    assert (share, causal) == ("0.05", "**0.20±0.39**")
+
+
+def test_what_does_not_apply_is_left_blank():
+    row = {**ROWS[0], "modules": 1, "q_z": -3e7, "n_cut_z": 2.0}
+    names = ("causal_interface", "q_z", "n_cut_z")
+    assert [modularity_report._known(row, name) for name in names] == [None, None, 2.0]
 
 
 def test_bars_count_significant_lesions_among_those_tested():
-    lesions = [{"lesion_p": 0.02, "lesion_information_p": 0.001}, {}]
-    rows = [{**row, **own} for row, own in zip(ROWS[:2], lesions, strict=True)]
-    assert modularity_report.bars(rows).splitlines()[-1].endswith("| 0 of 1 | 1 of 1 |")
+    lesions = [{"lesion_p": 0.02, "lesion_information_p": 0.001}, {}, {}]
+    ours = [row for row in ROWS if row["method"] == "ours"]
+    rows = [{**row, **own} for row, own in zip(ours, lesions, strict=True)]
+    line = modularity_report.bars(rows).splitlines()[-1]
+    assert line.endswith("| **0 of 1** | 1 of 1 |  |")
 
 
 def test_fronts_say_who_dominates_whom():
@@ -147,8 +164,15 @@ def test_a_lower_loss_must_be_lower_at_the_same_seeds():
     assert not modularity_report._is_lower(ROWS[1:2], ours[:1])  # one seed shows nothing
 
 
+def test_methods_with_few_seeds_are_not_compared():
+    head, _, line, *_ = modularity_report.fronts(ROWS[:-1]).splitlines()  # bimt at two of three
+    cells = dict(zip(head.split(" | "), line.split(" | "), strict=True))
+    assert cells["l1"]
+    assert not cells["bimt"].strip()
+
+
 def test_fronts_compare_at_the_same_seeds():
-    hard = {**ROWS[0], "seed": 2, "held_out_loss": 4.0}
+    hard = {**ROWS[0], "seed": 3, "held_out_loss": 4.0}
     rows = [*(row for row in ROWS if row["method"] != "l1"), hard]
     head, _, line = modularity_report.fronts(rows).splitlines()[:3]
     assert dict(zip(head.split(" | "), line.split(" | "), strict=True))["bimt"] == "ours"
