@@ -26,12 +26,12 @@ from partwise.train.loop import held_out_probe
 
 TASK = "digits-pair"
 FIRST_SEED = 10  # for choices, as all seeds up to 69
-LOOKS = range(2000, 2601, 100)
 WEIGHTS = (0.25, 0.5, 1.0)
+LOOKS = 7
 
 
 def row(job: Job) -> Row:
-    """Trains one network, and looks at it every 100 steps from half of the training on."""
+    """Trains one network, and looks at it at seven probes from half of the training on."""
     (seed,) = job
     torch.manual_seed(seed)
     task = task_named(TASK)
@@ -42,10 +42,12 @@ def row(job: Job) -> Row:
     )  # fmt: skip
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     looks = []
-    for step in range(LOOKS.stop):
+    schedule = penalty.schedule
+    first, every = schedule.split_step, schedule.probe_every
+    for step in range(first + every * (LOOKS - 1) + 1):
         x, y = task.batch("train", BATCH, (seed, step))
         loss = task.losses(penalty.run(x), y).mean(0).sum() + penalty()
-        if step in LOOKS:
+        if step >= first and (step - first) % every == 0:
             looks += look(penalty, step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -25,6 +25,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -185,7 +186,7 @@ def budget_on_wide_mlp(batch: int, rounds: int) -> Row:
     penalty = BudgetedPenalty(ours.model, probe.task_loss, units=ours.units)
     schedule, shares = penalty.schedule, [0.0]
     refresh_s = median(seconds(penalty.refresh) for _ in range(3))
-    probe_s = median(seconds(lambda: penalty.held_out(ours.model)) for _ in range(3))
+    probe_s = median(seconds(lambda: penalty.apart.loss_of(ours.model)) for _ in range(3))
     plain_s = []
 
     def plain_step() -> None:
@@ -235,8 +236,7 @@ def _in_phase(penalty: BudgetedPenalty, first: int) -> None:
     """Puts a penalty into the phase that begins at a step, with modules from the third on."""
     penalty.state.step, penalty.state.made, penalty.state.refresh_due = first + 1, 0, NEVER
     if first >= _phases(penalty.schedule)[1]:
-        penalty.partition.set_labels(torch.arange(penalty.units.n) % 4)
-        penalty.free = torch.zeros(4, dtype=torch.bool)
+        penalty._put_in_force(np.arange(penalty.units.n) % 4, np.zeros((4, 4), bool))
 
 
 def seconds(work: Advance, times: int = 1) -> float:

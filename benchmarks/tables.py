@@ -13,6 +13,7 @@ from statistics import mean
 from typing import Any
 
 from benchmarks.modularity_methods import SETTINGS
+from partwise.loss import BudgetSchedule
 
 ROOT = Path(__file__).parent.parent
 ROWS = {
@@ -114,10 +115,15 @@ def choices_table(record: dict[str, Any]) -> str:
             for row in all_rows
         )
         lines.append(
-            f"| {variant} | {seeds[0]} to {seeds[-1]} | {' | '.join(means)} "
-            f"| {right} of {len(all_rows)} |"
+            f"| {variant} | {_range(seeds)} | {' | '.join(means)} | {right} of {len(all_rows)} |"
         )
     return "\n".join(lines)
+
+
+def _range(seeds: list[int]) -> str:
+    """Sorted seeds in words: from the first to the last, and how many if not all between."""
+    gaps = len(seeds) <= seeds[-1] - seeds[0]
+    return f"{len(seeds)} of " * gaps + f"{seeds[0]} to {seeds[-1]}"
 
 
 def first_partitions_table(record: dict[str, Any]) -> str:
@@ -130,16 +136,19 @@ def first_partitions_table(record: dict[str, Any]) -> str:
         for step, views in own.items():
             looks.setdefault(step, []).append(views)
     weights = [view["coactivity"] for view in next(iter(looks.values()))[0]]
-    views = " | ".join(f"co-activity {weight:g}" for weight in weights)
+    used = BudgetSchedule().coactivity
+    titles = " | ".join(f"co-activity {weight:g}" for weight in weights)
     lines = [
-        f"| step, {len(record['rows'])} networks | {views} | of {weights[1]:g} and {weights[2]:g}, "
+        f"| step, {len(record['rows'])} networks | {titles} | of {' and '.join(map(str, used))}, "
         "what masking costs least |",
         "|" + " --- |" * (len(weights) + 2),
     ]
     for step, networks in looks.items():
         wrong = [sum(views[i]["wrong"] > 0 for views in networks) for i in range(len(weights))]
-        chosen = (min(views[1:], key=lambda view: view["masked_loss"]) for views in networks)
-        least = sum(view["wrong"] > 0 for view in chosen)
+        least = 0
+        for views in networks:
+            tried = [view for view in views if view["coactivity"] in used]
+            least += min(tried, key=lambda view: view["masked_loss"])["wrong"] > 0
         lines.append(f"| {step:,} | {' | '.join(map(str, wrong))} | {least} |")
     return "\n".join(lines)
 

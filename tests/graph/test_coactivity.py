@@ -34,6 +34,17 @@ def test_a_channel_is_as_active_as_its_positions_are_on_average():
     np.testing.assert_allclose(activity[1:4], channels.mean((2, 3)).T, rtol=1e-4, atol=1e-6)
 
 
+def test_positions_of_a_sequence_are_averaged():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    units, x = unit_map(model), torch.randn(8, 5, 3)
+    activity = unit_activity(model, units, lambda: model(x))
+    with torch.no_grad():
+        layers = [x, model[:2](x), model(x)]
+    expected = torch.cat([layer.mean(1) for layer in layers], 1).T
+    np.testing.assert_allclose(activity, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_what_never_runs_shows_nothing():
     model = nn.Sequential(nn.Linear(3, 2))
     units = unit_map(model)

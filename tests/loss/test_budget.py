@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from partwise.errors import CheckpointError
+from partwise.errors import CheckpointError, RecipeError
 from partwise.loss import BudgetedPenalty, BudgetSchedule
 from partwise.loss.masking import inside_modules
 from partwise.loss.refresh import RefreshClock, stands_still
@@ -80,7 +80,7 @@ def test_modules_that_cannot_be_masked_are_refused_for_good():
     penalty = BudgetedPenalty(network(), held_out, steps=1200, find=found(crossed))
     trained(penalty, 1200)
     assert penalty.modules == 1
-    assert penalty.state.most == 1
+    assert penalty.state.max_modules == 1
     assert penalty().item() == 0
 
 
@@ -94,7 +94,7 @@ def test_modules_that_cost_more_than_the_budget_in_the_end_are_given_up():
         assert penalty.modules == 2
         trained(penalty, 1, first=1020)
     assert kept.modules == 2
-    assert given_up.modules == given_up.state.most == 1
+    assert given_up.modules == given_up.state.max_modules == 1
 
 
 def test_what_is_cut_at_the_release_carries_its_mean_and_nothing_else():
@@ -200,8 +200,7 @@ def test_splits_are_not_blamed_for_what_the_pressure_does(whole, two_ago, module
     If it does, a last trial goes on only as long as what is beyond falls fast.
     """
     penalty = BudgetedPenalty(network(), held_out, steps=400)
-    penalty.partition.set_labels(torch.as_tensor(HALVES))
-    penalty.apart.reads = np.zeros((2, 2), bool)
+    penalty._put_in_force(HALVES, np.zeros((2, 2), bool))
     monkeypatch.setattr(penalty.apart, "loss_of", lambda run: 0.108)
     penalty.state = replace(
         penalty.state, step=250, made=200, before=0.07, loss=whole, chance=1.0, reference=0.04
@@ -247,9 +246,8 @@ def test_what_is_left_at_the_end_is_the_network_that_was_trained(device):
 def test_rarer_pressure_is_as_much_stronger():
     def pressures(every):
         penalty = BudgetedPenalty(network(), held_out, steps=400, press_every=every)
-        penalty.state = replace(penalty.state, step=250, made=100, chance=1.0, most=2)
-        penalty.partition.set_labels(torch.as_tensor(HALVES))
-        penalty.apart.reads = np.zeros((2, 2), bool)
+        penalty.state = replace(penalty.state, step=250, made=100, chance=1.0, max_modules=2)
+        penalty._put_in_force(HALVES, np.zeros((2, 2), bool))
         penalty.state.refresh_due = 10**6
         values = []
         for penalty.state.step in range(251, 259):
@@ -287,6 +285,37 @@ def test_standing_still_is_a_matter_of_capacity_not_of_numbering():
     assert stands_still(before, np.array([1, 1, 0, 0, 0]), degrees)
     assert not stands_still(before, np.array([1, 0, 0, 0, 0]), degrees)
     assert not stands_still(before, np.array([0, 0, 1, 2, 0]), degrees)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"steps": 0}, "steps = 0, wanted at least 1"),
+        ({"budget": -0.1}, "budget = -0.1, wanted at least 0"),
+        ({"split_frac": 0.2}, "wanted a rise from 0 to 1"),
+        ({"coactivity": 0.5}, "coactivity = 0.5, wanted a tuple"),
+    ],
+)
+def test_schedules_that_cannot_be_kept_are_refused(fields, words):
+    with pytest.raises(RecipeError, match=words):
+        BudgetedPenalty(network(), held_out, **fields)
+
+
+@pytest.mark.parametrize("steps", [39, 500, 1500, 2500])
+def test_phases_begin_with_a_probe(steps):
+    schedule = BudgetSchedule(steps=steps)
+    phases = schedule.press_step, schedule.split_step, schedule.release_step
+    assert [step % schedule.probe_every for step in phases] == [0, 0, 0]
+    assert phases[2] <= steps
+
+
+def test_after_the_release_the_partition_stands():
+    penalty = BudgetedPenalty(network(), held_out, steps=400, find=found(HALVES), reference=1.0)
+    trained(penalty, 320)
+    before = penalty.labels
+    penalty.find = found(np.roll(HALVES, 1))
+    penalty.refresh()
+    assert penalty.labels is before
 
 
 def test_phases_scale_with_the_training():

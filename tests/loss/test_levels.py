@@ -76,6 +76,13 @@ def test_a_part_that_reads_must_account_for_half_of_what_masking_costs_too_much(
     assert levels.with_readers(1, clearest=0.5, finest=4, most=0.4) == 1
 
 
+def test_parts_that_read_need_half_the_separation_of_others():
+    levels = two_by_two(0.25, 0.2, {2: 1.0, 3: 0.5, 4: 0.5})
+    fine = min(levels.apart)
+    assert levels.with_readers(2, clearest=fine / 0.3, finest=4, most=0.4) == 3
+    assert levels.with_readers(2, clearest=fine / 0.25, finest=4, most=0.4) == 2
+
+
 def test_nothing_reads_where_masking_is_cheap_enough():
     levels = two_by_two(0.25, 0.2, {2: 0.4, 3: 0.1, 4: 0.1})
     assert levels.with_readers(2, clearest=0.5, finest=4, most=0.4) == 2

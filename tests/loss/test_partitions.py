@@ -32,9 +32,14 @@ def two_halves():
     return model, lambda run: (run(x) - y).square().mean()
 
 
-def nest_of(labels):
+def nest_of(labels, finest=2):
     """A nest of two modules."""
-    return SimpleNamespace(pieces=labels, merges=(), finest=2, labels_at=lambda modules: labels)
+
+    def labels_at(modules):
+        assert modules <= finest
+        return labels
+
+    return SimpleNamespace(pieces=labels, merges=(), finest=finest, labels_at=labels_at)
 
 
 def test_of_several_views_the_one_that_masking_costs_least_gives_the_first_partition(monkeypatch):
@@ -54,12 +59,52 @@ def test_of_several_views_the_one_that_masking_costs_least_gives_the_first_parti
     assert labels[:4].tolist() in ([1, 0, 0, 1], [0, 1, 1, 0])
 
 
-def test_no_more_modules_are_found_than_have_not_been_refused():
-    model, loss = two_halves()
-    apart = searching(model, loss).apart
-    for most, found in ((2, 2), (1, 1)):
-        search = searching(model, loss, HALVES, most=most, loss=0.1, chance=1.0)
-        assert search.partition(apart.graph())[0].max() + 1 == found
+def test_views_without_as_many_modules_are_passed_over(monkeypatch):
+    nests = [nest_of(HALVES), nest_of(0 * HALVES, finest=1)]
+    monkeypatch.setattr(PartitionSearch, "_level", lambda search, levels: 2)
+    monkeypatch.setattr(PartitionSearch, "_nest", lambda search, evidence: nests.pop(0))
+    search = searching(*two_halves(), loss=0.1, chance=1.0)
+    assert search.partition(search.apart.graph())[0].max() == 1
+
+
+@pytest.mark.parametrize(
+    ("most", "found"), [(1, 1), (2, 2), (3, 3), (4, 4), (5, 4), (6, 4), (9, 4)]
+)
+def test_no_more_modules_are_found_than_have_not_been_refused(most, found):
+    fine = np.array([0, 1, 2, 3, 0, 1, 2, 3, 0, 2])
+    search = searching(*two_halves(), fine, max_modules=most, loss=0.1, chance=1.0)
+    assert search._found(search.apart.graph()).max() + 1 == found
+
+
+LAST_SPLIT = BudgetSchedule().release_step - BudgetSchedule().trial_steps
+
+
+@pytest.mark.parametrize(
+    ("step", "masked_loss", "found"),
+    [(LAST_SPLIT, 0.3, 3), (LAST_SPLIT + 1, 0.3, 2), (LAST_SPLIT, 0.4, 2)],
+)
+def test_further_splits_wait_for_those_in_force_and_leave_time_for_a_trial(
+    step, masked_loss, found
+):
+    known = {"step": step, "masked_loss": masked_loss, "before": 0.3, "chance": 1.0, "loss": 0.3}
+    search = searching(*two_halves(), **known)
+    search.apart.put_in_force(HALVES, np.zeros((2, 2), bool))
+    levels = SimpleNamespace(
+        clear=lambda clearest: (3, 0.6),
+        held=lambda modules: modules,
+        with_readers=lambda level, *_: level,
+    )
+    assert search._level(levels) == found
+
+
+def test_modules_that_are_refused_fall_back_to_mergers():
+    fine = np.array([0, 1, 2, 2, 0, 1, 2, 2, 0, 2])  # the first half is split in two
+    search = searching(*two_halves(), loss=0.1, chance=1.0)
+    search.apart.put_in_force(fine, np.zeros((3, 3), bool))
+    labels, reads = search.fallback(0.01)
+    assert labels[:4].tolist() in ([0, 0, 1, 1], [1, 1, 0, 0])
+    assert not reads.any()
+    assert search.fallback(-1.0) is None
 
 
 def test_a_cut_between_layers_counts_as_one_module():
@@ -77,7 +122,7 @@ def test_what_answers_build_on_may_be_read():
         for i in range(3):
             model[0].weight[2 * i, i], model[0].weight[2 * i + 1, i] = 1.0, -1.0
             model[2].weight[i:, 2 * i], model[2].weight[i:, 2 * i + 1] = 1.0, -1.0
-    x = torch.randn(500, 3)
+    x = torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
     y = x.cumsum(1)
 
     def loss(run):

@@ -11,6 +11,7 @@ from partwise.audit.repair import Repair, repair_module
 from partwise.audit.triggers import FoundTrigger, find_triggers, is_flagged
 from partwise.explain import Subject, subject_of
 from partwise.graph import UnitMap
+from partwise.graph.activity import evaluating
 from partwise.tasks import Task, Trigger
 
 UNUSED_STD = 0.1  # of the value range: an input that clean data hardly moves
@@ -87,8 +88,8 @@ def audit(
         DataError: if the labels or the task do not fit the network.
         UnreadableModelError: if the model cannot be read.
     """
-    subject = subject_of(model.eval(), labels, task, units, samples, seed)
-    return audit_subject(subject)
+    with evaluating(model):
+        return audit_subject(subject_of(model, labels, task, units, samples, seed))
 
 
 def audit_subject(subject: Subject) -> AuditReport:

@@ -17,6 +17,7 @@ from partwise.explain.subject import Subject
 from partwise.explain.values import Description, Evidence, Explained, Failed
 from partwise.explain.verification import verify_claim
 from partwise.graph import UnitMap, unit_map
+from partwise.graph.activity import evaluating
 from partwise.tasks import Task
 
 
@@ -85,13 +86,9 @@ def explain(
         UnreadableModelError: if the model cannot be read.
     """
     writer = ProgramWriter() if writer is None else writer
-    training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         subject = subject_of(model, labels, task, units, samples, seed)
         return explain_subject(subject, writer, on_step)
-    finally:
-        model.train(training)
 
 
 def explain_subject(

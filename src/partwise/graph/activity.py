@@ -45,9 +45,28 @@ def removing(hooks: Iterable[RemovableHandle]) -> Iterator[None]:
             hook.remove()
 
 
-def per_channel(x: Tensor) -> Tensor:
-    """(b, c) mean over the positions of (b, c, ...)."""
-    return x.flatten(2).mean(2) if x.dim() > 2 else x
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Has a model in evaluation mode; then each layer is in its own again, however it ends."""
+    modes = [(layer, layer.training) for layer in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for layer, training in modes:
+            layer.training = training
+
+
+def per_channel(x: Tensor, channel: int = 1) -> Tensor:
+    """(b, c) mean over the positions of (b, c, ...), or of (b, ..., c) with `channel` -1."""
+    if x.dim() == 2:
+        return x
+    return x.flatten(2).mean(2) if channel == 1 else x.flatten(1, -2).mean(1)
+
+
+def channel_of(weight: Tensor) -> int:
+    """The dimension of channels in what a layer with this weight reads and writes."""
+    return 1 if weight.dim() > 2 else -1
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from partwise.graph.activity import per_channel, reading_inputs, removing
+from partwise.graph.activity import channel_of, per_channel, reading_inputs, removing
 from partwise.graph.unit_graph import UnitGraph
 from partwise.graph.unit_map import UnitMap, WeightBlock
 
@@ -34,8 +34,10 @@ def unit_activity(
     seen: dict[int, list[Tensor]] = {}
     written: dict[int, list[Tensor]] = {}
 
+    channels = [channel_of(model.get_parameter(block.parameter)) for block in units.blocks]
+
     def see(position: int, block: WeightBlock, x: Tensor) -> None:
-        seen.setdefault(position, []).append(per_channel(x.detach()))
+        seen.setdefault(position, []).append(per_channel(x.detach(), channels[position]))
 
     outputs = units.groups[-1]
     handles = []
@@ -45,7 +47,8 @@ def unit_activity(
             def write(
                 module: nn.Module, inputs: object, output: Tensor, position: int = position
             ) -> None:
-                written.setdefault(position, []).append(per_channel(output.detach()))
+                values = per_channel(output.detach(), channels[position])
+                written.setdefault(position, []).append(values)
 
             handles.append(model.get_submodule(block.module).register_forward_hook(write))
     with removing(handles), reading_inputs(model, units, see):

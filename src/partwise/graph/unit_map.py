@@ -130,7 +130,7 @@ class UnitMap:
             matrix = matrix.flatten(2).sum(2)
         side = 0 if block.transposed else 1
         for name in block.gains:
-            gain = norm_gain(model.get_submodule(name))
+            gain = norm_gain(model.get_submodule(name)).to(matrix.device)
             gain = gain.repeat_interleave(matrix.shape[side] // len(gain))
             matrix = matrix * (gain[:, None] if block.transposed else gain)
         return matrix
@@ -156,7 +156,7 @@ class UnitMap:
         Coordinate descent, a group at a time; matrix balancing as in Osborne (1960). `start`
         is a gauge to begin from, such as the last one of a network that has moved little.
         """
-        matrices = [matrix.double() for matrix in self.magnitudes(model)]
+        matrices = [matrix.cpu().double() for matrix in self.magnitudes(model)]
         alive = self._alive(matrices)
         log_gauge = torch.zeros(self.n, dtype=torch.float64)
         if start is not None:
@@ -225,7 +225,7 @@ class UnitMap:
         self._refuse_bad_weights(model)
         gauge = self.gauge(model) if gauge is None else gauge
         capacities = [
-            gauged(matrix.double(), *block.pick(gauge))
+            gauged(matrix.cpu().double(), *block.pick(gauge))
             for block, matrix in zip(self.blocks, self.magnitudes(model), strict=True)
         ]
         if most_edges is not None and sum(matrix.numel() for matrix in capacities) > most_edges:

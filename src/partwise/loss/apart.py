@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from partwise.graph import UnitGraph
-from partwise.loss.constants import carried, commit, mean_inputs
-from partwise.loss.idle import idle_inputs, idle_wires
+from partwise.graph.activity import evaluating
+from partwise.loss.constants import carried, commit, holds_constants, mean_inputs
+from partwise.loss.idle import Run, idle_inputs, idle_wires
 from partwise.loss.masking import MaskedRun, between_modules, factors, inside_modules, wide
-from partwise.loss.penalty import MOST_EDGES, CutTreePenalty
+from partwise.loss.penalty import CutTreePenalty
 from partwise.loss.reads import Reads, carried_over
 from partwise.loss.roles import reads_of
 
 Labels = NDArray[np.int64]
-Run = Callable[..., Tensor]
 HeldOut = Callable[[Run], Tensor | float]
 """Held-out loss of a network, given the function that runs it."""
 
@@ -64,16 +64,17 @@ class Apart:
     def run(self) -> MaskedRun:
         """Runs the network without its interfaces."""
         if self._run is None:
-            self._run = MaskedRun(self.model, factors(self.model, self._kept()))
+            kept = self._inside(self.labels, self.reads)
+            for name, cut in self.cut.items():
+                kept[name] = kept[name] & ~cut.to(kept[name].device)
+            self._run = MaskedRun(self.model, factors(self.model, kept))
         self._run.constants = self.constants
         return self._run
 
-    def _kept(self) -> dict[str, Tensor]:
-        may = torch.as_tensor(self.reads)
-        kept = inside_modules(self.model, self.units, self.partition.labels, reads=may)
-        for name, cut in self.cut.items():
-            kept[name] = kept[name] & ~cut.to(kept[name].device)
-        return kept
+    def _inside(self, labels: Labels, reads: Reads) -> dict[str, Tensor]:
+        """Parameter name -> bool, the weights that modules keep which read what they may."""
+        of, may = torch.as_tensor(labels), torch.as_tensor(reads)
+        return inside_modules(self.model, self.units, of, reads=may)
 
     def put_in_force(self, labels: Labels, reads: Reads) -> None:
         """Takes a partition, and works out anew what its interfaces bring on average."""
@@ -95,18 +96,24 @@ class Apart:
         self.means = mean_inputs(self.model, self.units, run)
 
     def settle(self) -> None:
-        """Removes the interfaces from the model; biases take over what they bring on average."""
+        """Biases take over what interfaces bring on average; where there are any, these go."""
         commit(self.model, self.run.kept, self.means)
         self.means, self.constants = {}, {}
 
     def drop_idle_inputs(self, most: float) -> None:
-        """Disconnects inputs that carry next to nothing, for a loss of at most `most`."""
-        used = torch.from_numpy(self.graph().degrees())
+        """Disconnects inputs that carry next to nothing, for a loss of at most `most`.
+
+        Layers that cannot hold their means as constants go on reading them.
+        """
+        _, graph = self.partition.balanced()
+        used = torch.from_numpy(graph.degrees())
         idle = idle_inputs(self.units, used, self.run, self.loss_of, most)
-        plain = [block for block in self.units.blocks if not block.transposed]
-        weights = [self.model.get_parameter(block.parameter) for block in plain]
-        pairs = zip(plain, weights, strict=True)
-        self.remove({block.parameter: wide(idle[block.columns], like) for block, like in pairs})
+        entries = {}
+        for block in self.units.blocks:
+            if holds_constants(self.model, block):
+                like = self.model.get_parameter(block.parameter)
+                entries[block.parameter] = wide(idle[block.columns], like)
+        self.remove(entries)
 
     def drop_idle_wires(self, most: float) -> None:
         """Cuts wires from what may be read that carry next to nothing, likewise."""
@@ -123,14 +130,15 @@ class Apart:
         commit(self.model, self.run.kept, means)
 
     def graph(self) -> UnitGraph:
-        """The graph of the weights, in a gauge that partitions are put in force with."""
-        start = self.partition.gauge
-        gauge = self.units.gauge(self.model, start=start, rounds=20, tolerance=1e-6)
-        self.partition.gauge = gauge
-        return self.units.graph(self.model, gauge, MOST_EDGES)
+        """The graph of the weights now; its gauge is the one that partitions are in force with."""
+        self.partition.gauge, graph = self.partition.balanced()
+        return graph
 
-    def reads_of(self, graph: UnitGraph, labels: Labels) -> Reads:
-        """What modules of a partition may read: what the same modules in force do, and readers."""
+    def readings(self, graph: UnitGraph, labels: Labels) -> Reads:
+        """What the modules of a partition may read.
+
+        That is what the same modules in force may, and what those without inputs must.
+        """
         before = carried_over(self.reads, self.labels, labels, graph.degrees())
         return before | reads_of(self.units, graph, labels)
 
@@ -138,25 +146,20 @@ class Apart:
         """Held-out loss of the network without its interfaces."""
         return self.loss_of(self.run)
 
-    def loss_reading(self, reads: Reads, labels: Labels) -> float:
+    def loss_of_modules(self, labels: Labels, reads: Reads) -> float:
         """The same for other modules, that read nothing but what they may."""
-        may = torch.as_tensor(reads)
-        kept = inside_modules(self.model, self.units, torch.as_tensor(labels), reads=may)
+        kept = self._inside(labels, reads)
         constants = carried(self.model, kept, self.means)
         return self.loss_of(MaskedRun(self.model, kept, constants))
 
     def masked_loss(self, graph: UnitGraph, labels: Labels) -> float:
-        """The same for other modules, that read what `reads_of` says."""
-        return self.loss_reading(self.reads_of(graph, labels), labels)
+        """The same for other modules, that read what `readings` says."""
+        return self.loss_of_modules(labels, self.readings(graph, labels))
 
     def loss_of(self, run: Run) -> float:
         """Held-out loss of what runs the network."""
-        training = self.model.training
-        self.model.eval()
-        with torch.no_grad():
-            loss = float(self.held_out(run))
-        self.model.train(training)
-        return loss
+        with evaluating(self.model), torch.no_grad():
+            return float(self.held_out(run))
 
     def state_dict(self) -> dict[str, Tensor]:
         """What a resumed run needs to go on bit for bit."""
@@ -171,10 +174,14 @@ class Apart:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Takes up the state of an earlier run."""
-        self.partition.gauge = state["gauge"]
-        self.partition.set_labels(state["labels"])
-        self.reads, self._run = state["reads"].numpy(), None
+        self.partition.gauge = state["gauge"].cpu()
+        self.partition.set_labels(state["labels"].cpu())
+        self.reads, self._run = state["reads"].cpu().numpy(), None
         self.cut, self.means, self.constants = (
-            {key.removeprefix(kind): state[key] for key in state if key.startswith(kind)}
+            {
+                name: state[kind + name].to(weight.device)
+                for name, weight in self.model.named_parameters()
+                if kind + name in state
+            }
             for kind in ("cut/", "means/", "constants/")
         )

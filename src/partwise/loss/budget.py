@@ -22,9 +22,6 @@ from partwise.loss.press import Pressure
 from partwise.loss.reads import Reads
 from partwise.loss.refresh import RefreshClock, stands_still
 from partwise.loss.resuming import check_units, is_drawn
-from partwise.modules import module_masses
-from partwise.modules.hierarchy import by_volume
-from partwise.modules.splitting import merge_order, merged
 
 SLOW = 0.9
 """A trial goes on beyond its end while its excess falls to less than this share in two probes."""
@@ -88,7 +85,7 @@ class BudgetedPenalty:
         inputs: int | None = None,
         units: UnitMap | None = None,
         find: Find | None = None,
-        **changes: float | int | None,
+        **changes: float | int | tuple[float, ...] | None,
     ):
         base = schedule if schedule is not None else BudgetSchedule()
         self.schedule = BudgetSchedule(**{**vars(base), **changes})
@@ -130,7 +127,7 @@ class BudgetedPenalty:
     @property
     def releasing(self) -> bool:
         """Whether the release has begun, or no module is left to be found."""
-        return self.state.step >= self.schedule.release_step or self.state.most == 1
+        return self.state.step >= self.schedule.release_step or self.state.max_modules == 1
 
     @property
     def _is_apart(self) -> bool:
@@ -186,7 +183,7 @@ class BudgetedPenalty:
     def _is_refresh_due(self) -> bool:
         """Whenever the clock says so, and last of all as the release begins."""
         state = self.state
-        last = self._is_release and state.most > 1
+        last = self._is_release and state.max_modules > 1
         return last or (state.step >= state.refresh_due and not self.releasing)
 
     @property
@@ -242,7 +239,7 @@ class BudgetedPenalty:
         state, schedule = self.state, self.schedule
         if self._is_apart:
             return self._judge_at_last()
-        if state.most == 1:
+        if state.max_modules == 1:
             return
         self._measure()
         if state.step == 0:
@@ -263,7 +260,7 @@ class BudgetedPenalty:
         passed = self._trial_is_over and state.excess <= 0
         if self.modules > 1 and passed and self._masking_is_free:
             return max(min(state.pressure, EASED), eased)
-        beyond = state.loss > self.limits.pressed()
+        beyond = state.loss > self.limits.under_pressure()
         return min(eased if beyond else GROWTH * state.pressure, self.schedule.max_pressure)
 
     @property
@@ -312,7 +309,7 @@ class BudgetedPenalty:
         if self._masking_is_free:
             state.pressure *= BACK_OFF  # it is to blame, not the splits
             return
-        most = (LAST_HOPE if self.modules == 2 else 1.0) * self.limits.pressed()
+        most = (LAST_HOPE if self.modules == 2 else 1.0) * self.limits.under_pressure()
         if state.masked_loss > most or state.excess > SLOW * state.excess_earlier:
             self._refuse()
 
@@ -330,17 +327,12 @@ class BudgetedPenalty:
 
         They get a trial of their own.
         """
-        graph, labels = self.apart.graph(), self.apart.labels
-        merges = merge_order(module_masses(graph, labels))
-        for undone in range(1, len(merges)):
-            coarser = by_volume(graph, merged(labels, merges[:undone]))
-            reads = self.apart.reads_of(graph, coarser)
-            excess = self.limits.excess(self.apart.loss_reading(reads, coarser))
-            if excess <= max(0, self.state.excess / 2):
-                self.state.most = self.modules - undone
-                self._begin_trial()
-                return self._put_in_force(coarser, reads)
-        self._give_up()
+        coarser = self._search().fallback(max(0.0, self.state.excess / 2))
+        if coarser is None:
+            return self._give_up()
+        self.state.max_modules = int(coarser[0].max()) + 1
+        self._begin_trial()
+        self._put_in_force(*coarser)
 
     def _keep_a_way_back(self) -> None:
         state, schedule = self.state, self.schedule
@@ -352,20 +344,22 @@ class BudgetedPenalty:
     @torch.no_grad()
     def _give_up(self) -> None:
         """One module for good: without any to gain, the network owes nothing to the pressure."""
-        if self.state.most == 1:
+        if self.state.max_modules == 1:
             return
-        self.state.most = 1
+        self.state.max_modules = 1
         self.apart.dissolve()
         self._forget_tables()
         if len(self.plain):
-            vector_to_parameters(self.plain, self.model.parameters())
+            vector_to_parameters(self.plain.clone(), self.model.parameters())
+            self.plain = torch.zeros(0)
 
     def refresh(self) -> None:
-        """Finds the partition anew from the model's current weights."""
+        """Finds the partition anew from the model's current weights, unless it stands for good."""
+        if self._is_apart or self.state.max_modules == 1:
+            return
         state, graph = self.state, self.apart.graph()
         before, modules = self.apart.labels, self.modules
-        search = PartitionSearch(self.apart, self.limits, self.find, self._activity)
-        found, reads = search.partition(graph)
+        found, reads = self._search().partition(graph)
         self._put_in_force(found, reads)
         if self.modules > modules:
             state.before = max(state.before, state.loss)
@@ -374,6 +368,9 @@ class BudgetedPenalty:
         still = self.modules > 1 and stands_still(before, found, graph.degrees())
         clock.refreshed(state.step, still)
         state.refresh_due, state.refresh_interval = clock.due, clock.interval
+
+    def _search(self) -> PartitionSearch:
+        return PartitionSearch(self.apart, self.limits, self.find, self._activity)
 
     def _put_in_force(self, labels: Labels, reads: Reads) -> None:
         self.apart.put_in_force(labels, reads)
@@ -413,4 +410,4 @@ class BudgetedPenalty:
         self._forget_tables()
         values = zip(asdict(BudgetState()).items(), state["numbers"].tolist(), strict=True)
         self.state = BudgetState(**{name: type(old)(value) for (name, old), value in values})
-        self.plain = state["plain"]
+        self.plain = state["plain"].to(next(self.model.parameters()).device)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from partwise.errors import RecipeError
+from partwise.loss.share_schedule import require_at_least
+
 UNLIMITED = 1 << 30
 TRIAL_PROBES = 4
 """Probes before a split is judged; the reward for modules and the pressure ramp up meanwhile."""
@@ -70,6 +73,15 @@ class BudgetSchedule:
     undo: bool = True
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        require_at_least(1, self, "steps", "press_every")
+        require_at_least(0, self, "budget", "pressure", "strength")
+        phases = self.plain_frac, self.split_frac, self.release_frac
+        if not 0 <= phases[0] <= phases[1] <= phases[2] <= 1:
+            raise RecipeError(f"phases begin at {phases} of the steps, wanted a rise from 0 to 1")
+        if not isinstance(self.coactivity, tuple):
+            raise RecipeError(f"coactivity = {self.coactivity}, wanted a tuple such as (0.5, 1.0)")
+
     @property
     def probe_every(self) -> int:
         """Steps between measurements of the held-out loss."""
@@ -81,8 +93,8 @@ class BudgetSchedule:
         return TRIAL_PROBES * self.probe_every
 
     def first_step(self, phase: float) -> int:
-        """First step of the phase that begins after a share of the training."""
-        return math.ceil(phase * self.steps)
+        """First step of the phase that begins after a share of the training, with a probe."""
+        return self.probe_every * math.ceil(phase * self.steps / self.probe_every)
 
     @property
     def press_step(self) -> int:
@@ -113,9 +125,11 @@ class BudgetState:
         pressure: multiple of the L1 pressure.
         before: loss just before the modules in force were made.
         clear: separation of the clearest split at the first refresh that made one; 0 before.
-        made: step at which the number of modules last rose.
-        most: largest number of modules not yet refused.
-        excess: by how much `masked_loss` was beyond what is allowed; two probes ago; four ago.
+        made: step at which the trial of the modules in force began.
+        max_modules: largest number of modules not yet refused.
+        excess: by how much `masked_loss` was beyond what is allowed, at the last probe.
+        excess_before: the same, a probe earlier.
+        excess_earlier: and another one.
         refresh_due: see `RefreshClock`.
         refresh_interval: see `RefreshClock`.
         total: capacity as the partition in force was made; 0 until it is asked for.
@@ -130,7 +144,7 @@ class BudgetState:
     before: float = 0.0
     clear: float = 0.0
     made: int = 0
-    most: int = UNLIMITED
+    max_modules: int = UNLIMITED
     excess: float = math.inf
     excess_before: float = math.inf
     excess_earlier: float = math.inf
@@ -154,16 +168,16 @@ class Limits:
         """`tolerance` of a loss that still falls."""
         return self.tolerance(loss) + UNSETTLED * self.state.chance
 
-    def now(self) -> float:
-        """What masking may lead to now."""
+    def masked(self) -> float:
+        """What the loss without interfaces may be now, to be trained away."""
         return self.state.loss + self.slack(self.state.loss)
 
     def excess(self, masked_loss: float) -> float:
         """Loss without interfaces, beyond what they may cost on top of the loss before them."""
         return masked_loss - self.state.before - self.slack(self.state.before)
 
-    def pressed(self) -> float:
-        """What the pressure may lead to; the release gives it back."""
+    def under_pressure(self) -> float:
+        """What the loss may be while something presses; the release gives it back."""
         return self.schedule.allowance * max(self.state.reference, self._floor)
 
     @property

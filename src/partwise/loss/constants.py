@@ -12,24 +12,37 @@ import torch
 from torch import Tensor, nn
 
 from partwise.graph import UnitMap, WeightBlock
-from partwise.graph.activity import per_channel, reading_inputs
+from partwise.graph.activity import channel_of, per_channel, reading_inputs
 
 Kept = Mapping[str, Tensor]
 """Parameter name -> which entries stay, as `inside_modules` or `factors` has them."""
 
 
+def holds_constants(model: nn.Module, block: WeightBlock) -> bool:
+    """Whether a layer has a bias that can take over what its columns bring on average.
+
+    Embedding tables and grouped weights have none for each row.
+    """
+    biased = getattr(model.get_submodule(block.module), "bias", None) is not None
+    return biased and not block.transposed and block.senders.dim() == 1
+
+
 def inputs_read(model: nn.Module, units: UnitMap, run: Callable[[], object]) -> dict[str, Tensor]:
     """Parameter name -> (b, c) what the columns of each weight tensor read in `run`.
 
-    Means over positions; of the last batch, if there are several. Left out are tensors whose
-    layer has no bias to hold a constant, embedding tables and grouped weights.
+    Means over positions; of the last batch, if there are several. Only of layers that can hold
+    constants.
     """
     read: dict[str, Tensor] = {}
+    channels = {
+        block.parameter: channel_of(model.get_parameter(block.parameter))
+        for block in units.blocks
+        if holds_constants(model, block)
+    }
 
     def see(position: int, block: WeightBlock, x: Tensor) -> None:
-        biased = getattr(model.get_submodule(block.module), "bias", None) is not None
-        if biased and not block.transposed and block.senders.dim() == 1:
-            read[block.parameter] = per_channel(x)
+        if block.parameter in channels:
+            read[block.parameter] = per_channel(x, channels[block.parameter])
 
     with reading_inputs(model, units, see):
         run()
@@ -58,6 +71,7 @@ def carried(model: nn.Module, kept: Kept, means: Mapping[str, Tensor]) -> dict[s
 def commit(model: nn.Module, kept: Kept, means: Mapping[str, Tensor]) -> None:
     """Removes all entries that are not kept; what they bring on average goes into the biases.
 
+    That is, of the tensors that `means` names; the others are left as they are.
     May come between a forward pass and its backward, whose gradient is then that of the weights
     that are left.
     """

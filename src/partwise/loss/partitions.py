@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,8 @@ class PartitionSearch:
     def partition(self, graph: UnitGraph) -> tuple[Labels, Reads]:
         """The modules that a graph shows, and what they may read.
 
-        Where some in force read others, they stay unless there are more now or masking costs less.
+        Where some in force read others, they stay unless there are more now, or masking these costs
+        no more, within the tolerance.
         """
         apart = self.apart
         labels, reads = self._shown(graph)
@@ -54,13 +56,13 @@ class PartitionSearch:
     def _shown(self, graph: UnitGraph) -> tuple[Labels, Reads]:
         apart = self.apart
         labels = self._found(graph)
-        reads = apart.reads_of(graph, labels)
+        reads = apart.readings(graph, labels)
         if apart.modules == 1:
-            most = self.limits.now()
-            reads = opened(reads, lambda more: apart.loss_reading(more, labels), most)
+            loss_of = partial(apart.loss_of_modules, labels)
+            reads = opened(reads, loss_of, self.limits.masked())
         if not reads.any():
             labels = without_idle(apart.units, graph, labels)
-            reads = apart.reads_of(graph, labels)
+            reads = apart.readings(graph, labels)
         if not holds_apart(apart.units, graph, labels):
             return np.zeros_like(labels), np.zeros((1, 1), bool)
         return labels, reads
@@ -68,7 +70,7 @@ class PartitionSearch:
     def _costs_more(self, labels: Labels, reads: Reads) -> bool:
         """Whether masking costs more than with the modules in force, beyond the tolerance."""
         loss = self.apart.loss()
-        return self.apart.loss_reading(reads, labels) > loss + self.limits.tolerance(loss)
+        return self.apart.loss_of_modules(labels, reads) > loss + self.limits.tolerance(loss)
 
     def _found(self, graph: UnitGraph) -> Labels:
         """The partition that the graph shows, with no more modules than have not been refused."""
@@ -76,7 +78,8 @@ class PartitionSearch:
         if self.find is not None:
             labels = self.find(graph)
             merges = merge_order(module_masses(graph, labels))
-            return by_volume(graph, merged(labels, merges[: len(merges) + 1 - limits.state.most]))
+            refused = max(0, len(merges) + 1 - limits.state.max_modules)
+            return by_volume(graph, merged(labels, merges[:refused]))
         views = self._views(graph)
         evidence = next(views)
         nest = self._nest(evidence)
@@ -88,12 +91,12 @@ class PartitionSearch:
             limits.schedule,
         )
         modules = self._level(levels)
-        choices = [nest.labels_at(modules)]
+        labels = nest.labels_at(modules)
         if modules > apart.modules == 1:
             nests = (self._nest(evidence) for evidence in views)
-            choices += [nest.labels_at(modules) for nest in nests if nest.finest >= modules]
-            choices.sort(key=lambda labels: apart.masked_loss(graph, labels))
-        return by_volume(graph, choices[0])
+            others = [nest.labels_at(modules) for nest in nests if nest.finest >= modules]
+            labels = min([labels, *others], key=lambda each: apart.masked_loss(graph, each))
+        return by_volume(graph, labels)
 
     def _nest(self, evidence: UnitGraph) -> Hierarchy:
         schedule = self.limits.schedule
@@ -116,17 +119,29 @@ class PartitionSearch:
     def _level(self, levels: Levels) -> int:
         """How many modules of a nest are put in force."""
         limits, in_force = self.limits, self.apart.modules
-        state, most = limits.state, limits.now()
+        state, most = limits.state, limits.masked()
         modules, state.clear = levels.clear(state.clear)
         modules = max(modules, levels.held(in_force))
         if modules == 1 and not state.clear:
             modules, state.clear = levels.clear_beneath(most)
         if in_force > 1 and not self._may_split:
             modules = min(modules, in_force)
-        modules = min(modules, state.most)
-        modules = levels.with_readers(modules, state.clear, state.most, most)
+        modules = min(modules, state.max_modules)
+        modules = levels.with_readers(modules, state.clear, state.max_modules, most)
         last = state.step == limits.schedule.release_step
         return levels.paying(modules, limits.tolerance) if last else modules
+
+    def fallback(self, excess: float) -> tuple[Labels, Reads] | None:
+        """The most modules, among mergers of those in force, with at most this excess."""
+        apart = self.apart
+        graph, labels = apart.graph(), apart.labels
+        merges = merge_order(module_masses(graph, labels))
+        for undone in range(1, len(merges)):
+            coarser = by_volume(graph, merged(labels, merges[:undone]))
+            reads = apart.readings(graph, coarser)
+            if self.limits.excess(apart.loss_of_modules(coarser, reads)) <= excess:
+                return coarser, reads
+        return None
 
     @property
     def _may_split(self) -> bool:

@@ -138,12 +138,16 @@ class CutTreePenalty:
 
     def refresh(self) -> None:
         """Finds the partition anew from the model's current weights."""
-        self.gauge = self.units.gauge(self.model, start=self.gauge, rounds=20, tolerance=1e-6)
-        graph = self.units.graph(self.model, self.gauge, MOST_EDGES)
+        self.gauge, graph = self.balanced()
         before, found = self.labels.numpy(), self.find(graph)
         self.set_labels(torch.as_tensor(found))
         still = self.modules > 1 and stands_still(before, found, graph.degrees())
         self.clock.refreshed(self.step, still)
+
+    def balanced(self) -> tuple[Tensor, UnitGraph]:
+        """The gauge of the weights now, from the last one on, and their graph in it."""
+        gauge = self.units.gauge(self.model, start=self.gauge, rounds=20, tolerance=1e-6)
+        return gauge, self.units.graph(self.model, gauge, MOST_EDGES)
 
     def _search(self, graph: UnitGraph) -> NDArray[np.int64]:
         schedule = self.schedule
