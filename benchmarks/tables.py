@@ -19,13 +19,16 @@ ROOT = Path(__file__).parent.parent
 ROWS = {
     "held-out loss, nats": ("held_out_ce", "{:.3f}"),
     "held-out accuracy": ("accuracy", "{:.3f}"),
-    "interface, share of capacity": ("interface_frac", "{:.4f}"),
-    "wrong-side path mass": ("cross_frac", "{:.3f}"),
+    "interface of its two parts, share of capacity": ("interface_frac", "{:.4f}"),
+    "path mass from one digit to the other's answer": ("cross_frac", "{:.3f}"),
     "loss added by cutting the interface, nats": ("causal_interface", "{:z.4f}"),
     "modules found": ("modules", "{}"),
     "purity against the true halves": ("purity", "{:.3f}"),
     "Newman's Q, z against shuffles": ("newman_q_z", "{:.0f}"),
 }
+
+
+OUTCOMES = ("supported", "refuted", "undecided")
 
 
 def demo_table(record: dict[str, Any]) -> str:
@@ -46,9 +49,15 @@ def demo_table(record: dict[str, Any]) -> str:
     )
     flagged = sum(audit["sabotaged_flagged"] for audit in audits)
     wrongly = sum(audit["clean_flagged"] for audit in audits)
+    claims = " / ".join("-".join(str(row["claims"][each]) for each in OUTCOMES) for row in rows)
+    kept = " / ".join(
+        f"{audit['accuracy_before']:.3f} to {audit['accuracy_after']:.3f}" for audit in audits
+    )
+    lines.append(f"| claims {', '.join(OUTCOMES)} | | {claims} |")
     lines.append(f"| sabotaged siblings flagged, clean ones flagged | | {flagged}, {wrongly} |")
     lines.append(f"| attack success before repair | | {before} |")
     lines.append(f"| attack success after repair | | {after} |")
+    lines.append(f"| the sibling's accuracy, before and after repair | | {kept} |")
     return "\n".join(lines)
 
 
