@@ -107,6 +107,14 @@ def test_modules_that_are_refused_fall_back_to_mergers():
     assert search.fallback(-1.0) is None
 
 
+@pytest.mark.parametrize(("in_force", "left"), [(HALVES, 2), (np.roll(HALVES, 1), 1)])
+def test_modules_that_work_alone_stay_where_the_graph_shows_none(in_force, left):
+    search = searching(*two_halves(), 0 * HALVES, loss=0.1, chance=1.0)
+    search.apart.put_in_force(in_force, np.zeros((2, 2), bool))
+    labels, reads = search.partition(search.apart.graph())
+    assert labels.max() + 1 == len(reads) == left
+
+
 def test_a_cut_between_layers_counts_as_one_module():
     layers = np.repeat([0, 1], [8, 2])
     search = searching(*two_halves(), layers, loss=0.1, chance=1.0)

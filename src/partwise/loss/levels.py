@@ -72,7 +72,7 @@ class Levels:
         return (1 + kept, found) if found >= self.schedule.min_separation else (1, 0.0)
 
     def clear_beneath(self, most: float) -> tuple[int, float]:
-        """The level of the first clear split, though coarser ones are not, if it can be masked now.
+        """The level of the first clear split, though coarser ones are not, if masking is bearable.
 
         A part that reads all others is not far apart from them, and they are split only after it.
 

@@ -43,15 +43,19 @@ class PartitionSearch:
     def partition(self, graph: UnitGraph) -> tuple[Labels, Reads]:
         """The modules that a graph shows, and what they may read.
 
-        Where some in force read others, they stay unless there are more now, or masking these costs
-        no more, within the tolerance.
+        Those in force stay where the graph shows no others and they work alone. Where some of them
+        read others, they stay unless there are more now, or masking these costs no more, within
+        the tolerance.
         """
         apart = self.apart
         labels, reads = self._shown(graph)
-        no_more = apart.reads.any() and labels.max() < apart.modules
-        if no_more and self._costs_more(labels, reads):
-            return apart.labels, apart.reads
-        return labels, reads
+        if labels.max() == 0 and apart.modules > 1:
+            stay = self._works_alone()
+        elif apart.reads.any() and labels.max() < apart.modules:
+            stay = self._costs_more(labels, reads)
+        else:
+            stay = False
+        return (apart.labels, apart.reads) if stay else (labels, reads)
 
     def _shown(self, graph: UnitGraph) -> tuple[Labels, Reads]:
         apart = self.apart
@@ -66,6 +70,11 @@ class PartitionSearch:
         if not holds_apart(apart.units, graph, labels):
             return np.zeros_like(labels), np.zeros((1, 1), bool)
         return labels, reads
+
+    def _works_alone(self) -> bool:
+        """Whether the network without the interfaces in force does as well as the whole."""
+        loss = self.apart.loss_of(self.apart.model)
+        return self.apart.loss() <= loss + self.limits.tolerance(loss)
 
     def _costs_more(self, labels: Labels, reads: Reads) -> bool:
         """Whether masking costs more than with the modules in force, beyond the tolerance."""
@@ -123,7 +132,7 @@ class PartitionSearch:
         modules, state.clear = levels.clear(state.clear)
         modules = max(modules, levels.held(in_force))
         if modules == 1 and not state.clear:
-            modules, state.clear = levels.clear_beneath(most)
+            modules, state.clear = levels.clear_beneath(limits.under_pressure())
         if in_force > 1 and not self._may_split:
             modules = min(modules, in_force)
         modules = min(modules, state.max_modules)
