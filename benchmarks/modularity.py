@@ -36,7 +36,11 @@ from partwise.tasks.boolean import boolean_tree_levels
 
 KEYS = ("task", "method", "strength", "seed")
 SEEDS = (*range(15000, 15005), *range(14000, 14005), *range(16000, 16010))
-PROMPTED = {"digits-channels": range(14000, 14005), "retina": range(14000, 15005)}
+PROMPTED = {
+    "digits-channels": range(14000, 14005),
+    "retina": range(14000, 15005),
+    "sparse-parity": range(14000, 15005),
+}
 """Seeds that nothing was tuned on, but for those at which a task prompted a choice."""
 SHUFFLES = 10
 ALIVE = 0.01

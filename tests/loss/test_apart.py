@@ -43,6 +43,18 @@ def test_inputs_that_do_not_vary_are_dropped_where_their_mean_can_be_kept(bias):
     assert (model[0].weight[:, 1] == 0).all() == bias
 
 
+def test_an_output_that_says_the_same_of_all_samples_shows():
+    model = nn.Linear(3, 4)
+    x = torch.randn(200, 3)
+    apart = apart_of(nn.Sequential(model), x, torch.zeros(200, 4))
+    assert apart.least_spread() > 0.1
+    with torch.no_grad():
+        model.weight[1] = 0.0
+    assert apart.least_spread() == 0
+    apart.held_out = lambda run: 1.0
+    assert apart.least_spread() == 1
+
+
 def test_other_modules_are_measured_without_putting_them_in_force():
     model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
     with torch.no_grad():

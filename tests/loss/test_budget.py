@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from partwise.errors import CheckpointError, RecipeError
-from partwise.loss import BudgetedPenalty, BudgetSchedule
+from partwise.loss import BudgetedPenalty, BudgetSchedule, budget_schedule
 from partwise.loss.masking import inside_modules
 from partwise.loss.refresh import RefreshClock, stands_still
 
@@ -127,7 +127,7 @@ def test_nothing_is_taken_apart_before_anything_is_learnt():
 
 
 def test_pressure_backs_off_when_the_loss_leaves_the_allowance():
-    losses = iter([1.0, *[0.5] * 10, *[0.6] * 5, *[2.0] * 5])
+    losses = iter([1.0, *[0.5] * 11, *[0.6] * 5, *[2.0] * 5])
     penalty = BudgetedPenalty(network(), lambda run: next(losses), steps=40, min_separation=2.0)
     seen = []
     for _ in range(21):
@@ -135,6 +135,21 @@ def test_pressure_backs_off_when_the_loss_leaves_the_allowance():
         seen.append(penalty.state.pressure)
     assert seen[15] == pytest.approx(1.1**5)  # five probes within twice the reference of 0.5
     assert seen[20] == pytest.approx(1.1**5 * 0.7**5)
+
+
+@pytest.mark.parametrize(("flat_for", "first"), [(0, 100), (3, 130), (99, 200)])
+def test_the_pressure_waits_for_outputs_that_are_not_learnt(flat_for, first, monkeypatch):
+    spreads = iter([0.05] * flat_for + [1.0] * 99)
+    monkeypatch.setattr(budget_schedule, "CHANCE_FLOOR", 0.0)
+    penalty = BudgetedPenalty(network(), held_out, steps=400, min_separation=2.0)
+    monkeypatch.setattr(penalty.apart, "least_spread", lambda: next(spreads))
+    trained(penalty, 300)
+    assert penalty.state.press_from == first
+    assert len(penalty.plain) > 0
+    penalty.state.step = first - 2
+    assert penalty().item() == 0
+    penalty.state.step = first + 2
+    assert penalty().item() > 0
 
 
 def test_the_release_presses_on_nothing():

@@ -156,6 +156,24 @@ class Apart:
         """The same for other modules, that read what `readings` says."""
         return self.loss_of_modules(labels, self.readings(graph, labels))
 
+    def least_spread(self) -> float:
+        """Spread over held-out samples of the output that varies least, as a share of the mean.
+
+        1 for networks that give anything but a tensor with samples along its first dimension.
+        """
+        seen: list[Tensor] = []
+
+        def watch(*inputs: Tensor) -> Tensor:
+            output: Tensor = self.model(*inputs)
+            seen.append(output)
+            return output
+
+        self.loss_of(watch)
+        if not seen or not all(isinstance(each, Tensor) and each.dim() > 1 for each in seen):
+            return 1.0
+        spread = torch.cat(seen).flatten(1).std(0)
+        return float(spread.min() / spread.mean())
+
     def loss_of(self, run: Run) -> float:
         """Held-out loss of what runs the network."""
         with evaluating(self.model), torch.no_grad():

@@ -35,6 +35,8 @@ IDLE = 0.2
 GROWTH, BACK_OFF = 1.1, 0.7
 EASED = 0.3
 """What the pressure falls to, as a multiple, once the modules in force work alone."""
+FLAT = 0.1
+"""An output that varies less than this, as a share of the mean, is not learnt yet."""
 LEARNT = 0.95
 """A network with more than this share of the untrained one's loss has nothing to take apart."""
 
@@ -42,7 +44,8 @@ LEARNT = 0.95
 class BudgetedPenalty:
     """Sparsity and modules at the cost of at most a stated share of held-out loss.
 
-    1. *Plain.* The network learns its task; its lowest held-out loss is the reference.
+    1. *Plain.* The network learns its task; its lowest held-out loss is the reference. This goes
+       on, for as long as half of the steps, while an output is nearly the same for all samples.
     2. *Press.* An L1 pressure rises for as long as the loss stays within the allowance.
     3. *Split.* Every few steps a cut tree of weights and of co-activity (see `with_coactivity`)
        shows the modules; those that are clear are put in force: their interface is pressed, and in
@@ -98,6 +101,7 @@ class BudgetedPenalty:
         self.weights = sum(weights[block.parameter].numel() for block in self.units.blocks)
         known = self.schedule.reference
         self.state = BudgetState(
+            press_from=self.schedule.press_step,
             reference=math.inf if known is None else known,
             refresh_due=self.schedule.split_step,
         )
@@ -193,7 +197,7 @@ class BudgetedPenalty:
     def _pressure(self) -> Pressure:
         """What is asked of the weights at this step."""
         state, schedule = self.state, self.schedule
-        since, every = state.step - schedule.press_step, schedule.press_every
+        since, every = state.step - state.press_from, schedule.press_every
         if since < 0 or self.releasing or state.step % every:
             return Pressure()
         rise = min(1.0, since / (2 * schedule.probe_every))
@@ -244,14 +248,25 @@ class BudgetedPenalty:
         self._measure()
         if state.step == 0:
             state.chance = state.loss
-        if state.step <= schedule.press_step:
+        if state.step <= state.press_from:
             if schedule.reference is None:
                 state.reference = min(state.reference, state.loss)
-            return
+            return self._wait_for_outputs()
         if self.modules > 1:
             self._notice_late_learning()
             self._judge()
         state.pressure = self._next_pressure()
+
+    def _wait_for_outputs(self) -> None:
+        """Puts the pressure off, until the splits at most, while an output is all but constant.
+
+        What is not learnt yet would not survive it.
+        """
+        state, schedule = self.state, self.schedule
+        if not state.press_from <= state.step < schedule.split_step:
+            return
+        if state.loss > self.limits.floor and self.apart.least_spread() < FLAT:
+            state.press_from += schedule.probe_every
 
     def _next_pressure(self) -> float:
         """Rises within the allowance until modules work alone, for which it is there."""
@@ -336,7 +351,7 @@ class BudgetedPenalty:
 
     def _keep_a_way_back(self) -> None:
         state, schedule = self.state, self.schedule
-        if schedule.undo and state.step == schedule.press_step:
+        if schedule.undo and state.step == state.press_from:
             self.plain = parameters_to_vector(self.model.parameters()).detach().clone()
         if self._is_release and self.modules == 1:
             self._give_up()

@@ -98,7 +98,7 @@ class BudgetSchedule:
 
     @property
     def press_step(self) -> int:
-        """First step under pressure."""
+        """First step under pressure, unless an output has to be waited for."""
         return self.first_step(self.plain_frac)
 
     @property
@@ -118,6 +118,7 @@ class BudgetState:
 
     Attributes:
         step: steps done.
+        press_from: first step under pressure, which waits for outputs that are not learnt yet.
         chance: loss of the untrained network.
         reference: loss of the plain twin, known or estimated.
         loss: the latest loss.
@@ -136,6 +137,7 @@ class BudgetState:
     """
 
     step: int = 0
+    press_from: int = 0
     chance: float = math.inf
     reference: float = math.inf
     loss: float = math.inf
@@ -162,7 +164,7 @@ class Limits:
 
     def tolerance(self, loss: float) -> float:
         """How much loss the budget allows on top of a loss."""
-        return self.schedule.budget * max(loss, self._floor)
+        return self.schedule.budget * max(loss, self.floor)
 
     def slack(self, loss: float) -> float:
         """`tolerance` of a loss that still falls."""
@@ -178,8 +180,9 @@ class Limits:
 
     def under_pressure(self) -> float:
         """What the loss may be while something presses; the release gives it back."""
-        return self.schedule.allowance * max(self.state.reference, self._floor)
+        return self.schedule.allowance * max(self.state.reference, self.floor)
 
     @property
-    def _floor(self) -> float:
+    def floor(self) -> float:
+        """Losses below this are as good as none."""
         return CHANCE_FLOOR * self.state.chance
