@@ -190,10 +190,12 @@ def fronts(rows: Sequence[Row]) -> str:
 
 
 def _against(ours: Sequence[Row], settings: Sequence[Sequence[Row]]) -> str:
-    settings = [each for each in settings if len(each) >= FEWEST_SEEDS]
+    seeds = {row["seed"] for row in ours}
+    common = [sum(row["seed"] in seeds for row in each) for each in settings]
+    settings = [each for each, n in zip(settings, common, strict=True) if n >= FEWEST_SEEDS]
     if not settings:
         return ""
-    pairs = [(_at_seeds_of(each, ours), each) for each in settings]
+    pairs = [_at_common_seeds(ours, each) for each in settings]
     if all(dominated(each, own) for own, each in pairs):
         return "ours"
     if any(dominated(own, each) for own, each in pairs):
@@ -215,10 +217,15 @@ def _is_lower(rows: Sequence[Row], other: Sequence[Row]) -> bool:
     return bool(mean(gaps) + spread * student.ppf(0.975, len(gaps) - 1) < 0)
 
 
-def _at_seeds_of(other: Sequence[Row], rows: Sequence[Row]) -> Sequence[Row]:
-    """The rows at the seeds that the other method was run at; all rows, where it shares none."""
-    seeds = {row["seed"] for row in other}
-    return [row for row in rows if row["seed"] in seeds] or rows
+def _at_common_seeds(
+    rows: Sequence[Row], other: Sequence[Row]
+) -> tuple[Sequence[Row], Sequence[Row]]:
+    """The rows of both methods at the seeds that both were run at; all, where they share none."""
+    common = {row["seed"] for row in rows} & {row["seed"] for row in other}
+    if not common:
+        return rows, other
+    own, theirs = ([row for row in each if row["seed"] in common] for each in (rows, other))
+    return own, theirs
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -308,17 +315,22 @@ def _over(ours: Sequence[Row], other: Sequence[Row] | None, of: int, most: float
     """Whether the mean loss (0) or interface (1) is beyond this multiple of the other's."""
     if other is None:
         return False
-    return point(_at_seeds_of(other, ours))[of] > most * point(other)[of]
+    own, theirs = _at_common_seeds(ours, other)
+    return point(own)[of] > most * point(theirs)[of]
 
 
 def _losses(ours: Sequence[Row], other: Sequence[Row] | None) -> str:
     """Ratio of the mean losses, and the median ratio at single seeds where it differs."""
     if other is None:
         return ""
-    theirs = {row["seed"]: row["held_out_loss"] for row in other}
-    paired = [row for row in ours if row["seed"] in theirs]
-    whole = mean(row["held_out_loss"] for row in paired) / mean(theirs.values())
-    middle = median(row["held_out_loss"] / theirs[row["seed"]] for row in paired)
+    own, theirs = (
+        {row["seed"]: row["held_out_loss"] for row in each}
+        for each in _at_common_seeds(ours, other)
+    )
+    whole = mean(own.values()) / mean(theirs.values())
+    middle = (
+        median(own[seed] / theirs[seed] for seed in own) if own.keys() == theirs.keys() else whole
+    )
     differ = abs(middle / whole - 1) > 0.05
     return _number(whole) + (f" (median {_number(middle)})" if differ else "")
 
@@ -326,7 +338,8 @@ def _losses(ours: Sequence[Row], other: Sequence[Row] | None) -> str:
 def _interfaces(ours: Sequence[Row], other: Sequence[Row] | None) -> str:
     if other is None:
         return ""
-    return _number(point(_at_seeds_of(other, ours))[1] / max(point(other)[1], 1e-12))
+    own, theirs = _at_common_seeds(ours, other)
+    return _number(point(own)[1] / max(point(theirs)[1], 1e-12))
 
 
 def _significant(rows: Sequence[Row], name: str) -> str:
