@@ -293,7 +293,7 @@ def bars(rows: Sequence[Row]) -> str:
             _losses(ours, plain),
             _marked(_interfaces(ours, best), judged and _over(ours, best, 1, 0.1)),
             _marked(shown(causal), judged and mean_of(causal) > 0.02),
-            _significant(ours, "lesion_p"),
+            _marked(_significant(ours, "lesion_p"), _some(ours, "lesion_p", 0.01)),
             _significant(ours, "lesion_information_p"),
             _marked(shown(trees), mean_of(trees, 1.0) < 0.9),
         ]
@@ -347,8 +347,12 @@ def _significant(rows: Sequence[Row], name: str) -> str:
     values = [row[name] for row in rows if row.get(name) is not None]
     if not values:
         return ""
-    found = sum(value < 0.01 for value in values)
-    return _marked(f"{found} of {len(values)}", found < len(values))
+    return f"{sum(value < 0.01 for value in values)} of {len(values)}"
+
+
+def _some(rows: Sequence[Row], name: str, least: float) -> bool:
+    """Whether a score that is known is not below `least`."""
+    return any(row[name] >= least for row in rows if row.get(name) is not None)
 
 
 def pareto(rows: Sequence[Row]) -> str:
