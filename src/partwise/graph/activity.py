@@ -64,9 +64,9 @@ def per_channel(x: Tensor, channel: int = 1) -> Tensor:
     return x.flatten(2).mean(2) if channel == 1 else x.flatten(1, -2).mean(1)
 
 
-def channel_of(weight: Tensor) -> int:
-    """The dimension of channels in what a layer with this weight reads and writes."""
-    return 1 if weight.dim() > 2 else -1
+def channel_of(layer: nn.Module) -> int:
+    """The dimension of channels in what a layer reads and writes."""
+    return 1 if isinstance(layer, nn.modules.conv._ConvNd) else -1
 
 
 @contextlib.contextmanager

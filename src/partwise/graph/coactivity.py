@@ -34,10 +34,9 @@ def unit_activity(
     seen: dict[int, list[Tensor]] = {}
     written: dict[int, list[Tensor]] = {}
 
-    channels = [channel_of(model.get_parameter(block.parameter)) for block in units.blocks]
-
     def see(position: int, block: WeightBlock, x: Tensor) -> None:
-        seen.setdefault(position, []).append(per_channel(x.detach(), channels[position]))
+        channel = channel_of(model.get_submodule(block.module))
+        seen.setdefault(position, []).append(per_channel(x.detach(), channel))
 
     outputs = units.groups[-1]
     handles = []
@@ -47,7 +46,7 @@ def unit_activity(
             def write(
                 module: nn.Module, inputs: object, output: Tensor, position: int = position
             ) -> None:
-                values = per_channel(output.detach(), channels[position])
+                values = per_channel(output.detach(), channel_of(module))
                 written.setdefault(position, []).append(values)
 
             handles.append(model.get_submodule(block.module).register_forward_hook(write))

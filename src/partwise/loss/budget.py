@@ -285,7 +285,7 @@ class BudgetedPenalty:
     @property
     def _masking_is_free(self) -> bool:
         """Whether the network without interfaces does as well as the whole."""
-        return self.state.masked_loss <= self.state.loss + self.limits.tolerance(self.state.loss)
+        return self.limits.allows(self.state.masked_loss, self.state.loss)
 
     def _measure(self) -> None:
         """The loss now; while modules are looked for, with all that is seen on the same pass.

@@ -166,6 +166,10 @@ class Limits:
         """How much loss the budget allows on top of a loss."""
         return self.schedule.budget * max(loss, self.floor)
 
+    def allows(self, loss: float, instead_of: float) -> bool:
+        """Whether the budget has a loss in place of another."""
+        return loss <= instead_of + self.tolerance(instead_of)
+
     def slack(self, loss: float) -> float:
         """`tolerance` of a loss that still falls."""
         return self.tolerance(loss) + UNSETTLED * self.state.chance

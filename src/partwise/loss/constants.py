@@ -34,15 +34,11 @@ def inputs_read(model: nn.Module, units: UnitMap, run: Callable[[], object]) -> 
     constants.
     """
     read: dict[str, Tensor] = {}
-    channels = {
-        block.parameter: channel_of(model.get_parameter(block.parameter))
-        for block in units.blocks
-        if holds_constants(model, block)
-    }
 
     def see(position: int, block: WeightBlock, x: Tensor) -> None:
-        if block.parameter in channels:
-            read[block.parameter] = per_channel(x, channels[block.parameter])
+        if holds_constants(model, block):
+            channel = channel_of(model.get_submodule(block.module))
+            read[block.parameter] = per_channel(x, channel)
 
     with reading_inputs(model, units, see):
         run()

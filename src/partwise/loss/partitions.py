@@ -73,13 +73,13 @@ class PartitionSearch:
 
     def _works_alone(self) -> bool:
         """Whether the network without the interfaces in force does as well as the whole."""
-        loss = self.apart.loss_of(self.apart.model)
-        return self.apart.loss() <= loss + self.limits.tolerance(loss)
+        apart = self.apart
+        return self.limits.allows(apart.loss(), apart.loss_of(apart.model))
 
     def _costs_more(self, labels: Labels, reads: Reads) -> bool:
         """Whether masking costs more than with the modules in force, beyond the tolerance."""
-        loss = self.apart.loss()
-        return self.apart.loss_of_modules(labels, reads) > loss + self.limits.tolerance(loss)
+        apart = self.apart
+        return not self.limits.allows(apart.loss_of_modules(labels, reads), apart.loss())
 
     def _found(self, graph: UnitGraph) -> Labels:
         """The partition that the graph shows, with no more modules than have not been refused."""
@@ -102,9 +102,13 @@ class PartitionSearch:
         modules = self._level(levels)
         labels = nest.labels_at(modules)
         if modules > apart.modules == 1:
-            nests = (self._nest(evidence) for evidence in views)
-            others = [nest.labels_at(modules) for nest in nests if nest.finest >= modules]
-            labels = min([labels, *others], key=lambda each: apart.masked_loss(graph, each))
+            least = levels.masked_loss(modules)
+            for other in map(self._nest, views):
+                if other.finest < modules:
+                    continue
+                loss = apart.masked_loss(graph, other.labels_at(modules))
+                if loss < least:
+                    labels, least = other.labels_at(modules), loss
         return by_volume(graph, labels)
 
     def _nest(self, evidence: UnitGraph) -> Hierarchy:
@@ -157,5 +161,4 @@ class PartitionSearch:
         """Whether modules in force have passed, and time is left for a trial of further ones."""
         state, schedule = self.limits.state, self.limits.schedule
         last = schedule.release_step - schedule.trial_steps
-        allowed = state.before + self.limits.tolerance(state.before)
-        return state.step <= last and state.masked_loss <= allowed
+        return state.step <= last and self.limits.allows(state.masked_loss, state.before)
