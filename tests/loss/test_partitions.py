@@ -121,6 +121,19 @@ def test_a_cut_between_layers_counts_as_one_module():
     assert search.partition(search.apart.graph())[0].max() == 0
 
 
+def test_what_is_not_put_in_force_sets_no_bar(monkeypatch):
+    def level(search, levels):
+        search.limits.state.clear = 0.9
+        return 2
+
+    layers = np.repeat([0, 1], [8, 2])
+    monkeypatch.setattr(PartitionSearch, "_level", level)
+    monkeypatch.setattr(PartitionSearch, "_nest", lambda search, evidence: nest_of(layers))
+    search = searching(*two_halves(), loss=0.1, chance=1.0)
+    assert search.partition(search.apart.graph())[0].max() == 0
+    assert search.limits.state.clear == 0
+
+
 def test_what_answers_build_on_may_be_read():
     """Outputs are x1, x1 + x2 and x1 + x2 + x3: each module reads the one before, none the rest."""
     model = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 3))

@@ -5,8 +5,9 @@ from partwise.graph import UnitGraph
 from partwise.modules import find_modules, search_modules
 from partwise.modules import likelihood as likely
 from partwise.modules.agreement import adjusted_rand
-from partwise.modules.hierarchy import _are_modules, weighty
+from partwise.modules.hierarchy import _are_modules
 from partwise.modules.likelihood import fitted, layer_tables, levels_of, likelihood_fits, refitted
+from partwise.modules.views import weighty
 from partwise.tasks import planted_blocks
 
 

@@ -13,10 +13,17 @@ from partwise.modules import (
     newman_q,
     search_modules,
 )
-from partwise.modules.hierarchy import expanded, finer_nest, splits_kept
+from partwise.modules.hierarchy import finer_nest, splits_kept
 from partwise.modules.null import shuffled_graph
 from partwise.modules.scores import interface_frac, purity
-from partwise.modules.splitting import merge_order, separations, settled
+from partwise.modules.splitting import (
+    merge_order,
+    neighbours_of,
+    separations,
+    settled,
+    split_inside,
+)
+from partwise.modules.views import expanded
 from partwise.tasks import planted_blocks
 
 
@@ -55,6 +62,32 @@ def test_a_random_network_is_one_module():
         )
         flagged += find_modules(unit_graph(model), min_gain=0, null_samples=19).modules > 1
     assert flagged <= 3  # 5% of 20 is 1; 3 or fewer has probability 0.98
+
+
+def read_by_a_third(seed):
+    """Two parts that nothing joins but a third, with an input of its own, which reads both."""
+    part = np.repeat([0, 1, 2, 0, 1, 2, 2, 2], [4, 4, 1, 6, 6, 5, 2, 1])
+    layer = np.repeat([0, 1, 2, 3], [9, 17, 2, 1])
+    may_read = (part[:, None] == part) | (layer == 2)
+    sources, targets = np.nonzero((layer[:, None] + 1 == layer) & may_read)
+    capacities = np.abs(np.random.default_rng(seed).standard_normal(len(sources)))
+    capacities *= np.where(layer[targets] == 1, 1.0, 2.0)
+    return UnitGraph.from_edges(len(part), sources, targets, capacities), part
+
+
+def test_parts_that_only_a_reader_joins_are_split():
+    for seed in range(10):
+        graph, part = read_by_a_third(seed)
+        lumped = np.where(part == 2, 1, 0)
+        finer = split_inside(graph, lumped, 16.0, 64, neighbours_of(graph))
+        assert not set(finer[:4]) & set(finer[4:8])
+        assert newman_q(graph, finer) > newman_q(graph, lumped)
+    assert same_partition(search_modules(read_by_a_third(6)[0]).labels[:9], part[:9])
+
+
+def test_what_is_whole_inside_is_not_split():
+    graph, truth = planted_blocks([32, 32, 16], 2, 0.2)
+    assert split_inside(graph, truth, 16.0, 64, neighbours_of(graph)) is truth
 
 
 def test_equal_weights_are_one_module():

@@ -58,7 +58,8 @@ class PartitionSearch:
         return (apart.labels, apart.reads) if stay else (labels, reads)
 
     def _shown(self, graph: UnitGraph) -> tuple[Labels, Reads]:
-        apart = self.apart
+        apart, state = self.apart, self.limits.state
+        clear = state.clear
         labels = self._found(graph)
         reads = apart.readings(graph, labels)
         if apart.modules == 1:
@@ -68,6 +69,7 @@ class PartitionSearch:
             labels = without_idle(apart.units, graph, labels)
             reads = apart.readings(graph, labels)
         if not holds_apart(apart.units, graph, labels):
+            state.clear = clear  # no bar for others
             return np.zeros_like(labels), np.zeros((1, 1), bool)
         return labels, reads
 

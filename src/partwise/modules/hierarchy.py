@@ -14,6 +14,7 @@ from partwise.graph.unit_graph import UnitGraph
 from partwise.modules.likelihood import MAX_UNITS, likelihood_fits, refitted
 from partwise.modules.null import shuffled_graph
 from partwise.modules.splitting import (
+    SAME_Q,
     merge_order,
     merged,
     module_masses,
@@ -22,14 +23,13 @@ from partwise.modules.splitting import (
     separations,
     settled,
     split_along_tree,
+    split_inside,
 )
+from partwise.modules.views import views, weighty
 
 INFLATIONS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-EXPANDED_INFLATION = 4.0
-MAX_EXPANDED = 2048  # units; expansion is dense
 MAX_PIECES = 64
 SIGNIFICANT = 0.05
-SAME_Q = 1e-12
 CLEAR = 0.4
 """Separation from which on a split of a tree's pieces stands out by capacity."""
 FAR = 0.75
@@ -85,7 +85,8 @@ class Hierarchy:
 
     Attributes:
         labels: (n,) int, the chosen partition; modules are numbered by falling volume.
-        pieces: (n,) int, the finest partition: the tree's pieces, settled (see `settled`).
+        pieces: (n,) int, the finest partition: the tree's pieces, settled and split further (see
+            `settled` and `split_inside`).
         merges: (a, b, cost in Q) in the order of merging; see `merge_order`.
         tree: cut tree of the inflated capacities that the pieces were split along.
         inflation: the power p that was chosen, by the Q it reached.
@@ -141,7 +142,8 @@ def find_modules(
 
     A cut tree is built for each inflation, and one for `expanded` capacities, and split along
     its edges by the gain in Newman's Q of the true capacities; units then settle where they gain
-    Q, and the tree that leads to the highest Q wins. With `weak` the likeliest partition (see
+    Q, and the tree that leads to the highest Q wins. Its pieces are split once more, along trees of
+    what is inside them. With `weak` the likeliest partition (see
     `modules.likelihood`) takes its place where it is one into modules. From the nest of mergers
     that follows, splits are kept from the coarsest on as long as their modules are nearly as far
     apart as any in the nest (see `separations`): a rule without a scale, for any number of
@@ -229,8 +231,7 @@ def search_modules(
     """
     best: tuple[float, NDArray[np.int64], CutTree, float] | None = None
     neighbours = neighbours_of(graph)
-    views = _views(graph, inflations, expand)
-    for seen, inflation in views if expand else views[::-1]:
+    for seen, inflation in views(graph, inflations, expand)[:: 1 if expand else -1]:
         tree = cut_tree(weighty(seen.inflated(inflation)))
         pieces = split_along_tree(graph, tree, max_modules)
         pieces = settled(graph, pieces, neighbours=neighbours)
@@ -242,6 +243,7 @@ def search_modules(
     if best is None:
         raise GraphError("find_modules needs at least one inflation, such as 1.0")
     _, pieces, tree, inflation = best
+    pieces = split_inside(graph, pieces, max(inflations), max_modules, neighbours)
     saved = None
     if weak:
         pieces, saved = _likeliest(graph, pieces)
@@ -315,52 +317,6 @@ def _are_modules(graph: UnitGraph, labels: NDArray[np.int64], is_clear: bool) ->
         return bool(costs.min() > 0)
     levels = np.r_[0.0, costs[::-1].cumsum()]
     return bool(levels[-1] > 0 and levels[-1] >= 0.8 * levels.max())
-
-
-def expanded(graph: UnitGraph) -> UnitGraph:
-    """The same edges, with the flow of three-step walks between their ends as capacities.
-
-    Normalised by degree, as expansion in Markov clustering (van Dongen, 2000); three steps lead
-    back to a unit's next layer, so an edge is wide where the neighbours of its ends are joined
-    too. This shows modules that are joined by few, not by weak, edges.
-    """
-    adjacency = np.zeros((graph.n, graph.n))
-    adjacency[graph.sources, graph.targets] = graph.capacities
-    adjacency += adjacency.T
-    scale = 1 / np.sqrt(np.maximum(adjacency.sum(1), 1e-300))
-    step = scale[:, None] * adjacency * scale
-    walks = step @ step @ step
-    return graph.with_capacities(walks[graph.sources, graph.targets])
-
-
-def weighty(graph: UnitGraph, least: float = 0.1) -> UnitGraph:
-    """`graph` without edges that weigh next to nothing at either end.
-
-    After inflation most edges are such; without them a cut tree takes half the time or less. No
-    unit loses more than `least` of its degree.
-
-    Args:
-        graph: inflated capacities.
-        least: edges stay that weigh at least this share of the mean edge at one of their ends.
-    """
-    edges_at = np.bincount(graph.sources, minlength=graph.n)
-    edges_at += np.bincount(graph.targets, minlength=graph.n)
-    mean = graph.degrees() / np.maximum(edges_at, 1)
-    keep = graph.capacities >= least * np.minimum(mean[graph.sources], mean[graph.targets])
-    if keep.all():
-        return graph
-    sources, targets = graph.sources[keep], graph.targets[keep]
-    return UnitGraph(graph.n, sources, targets, graph.capacities[keep], graph.groups)
-
-
-def _views(
-    graph: UnitGraph, inflations: Sequence[float], expand: bool
-) -> list[tuple[UnitGraph, float]]:
-    """The capacities, and their powers, that trees are built for."""
-    views = [(graph, inflation) for inflation in inflations]
-    if expand and views and graph.n <= MAX_EXPANDED and graph.capacities.any():
-        views.append((expanded(graph), EXPANDED_INFLATION))
-    return views
 
 
 def splits_kept(
@@ -466,13 +422,21 @@ def _null_q(
     shuffled: UnitGraph, levels: NDArray[np.int64], inflations: Sequence[float], max_modules: int
 ) -> NDArray[np.float64]:
     """(levels,) the highest Q of a shuffled network with so many modules, or all that it has."""
-    best, neighbours = np.zeros(len(levels)), neighbours_of(shuffled)
-    for seen, inflation in _views(shuffled, inflations, expand=True):
+    neighbours = neighbours_of(shuffled)
+    partitions = []
+    for seen, inflation in views(shuffled, inflations, expand=True):
         tree = cut_tree(weighty(seen.inflated(inflation)))
         pieces = split_along_tree(shuffled, tree, max_modules)
-        pieces = settled(shuffled, pieces, neighbours=neighbours)
-        merges = merge_order(module_masses(shuffled, pieces))
-        for i, modules in enumerate(levels):
-            labels = merged(pieces, merges[: max(0, len(merges) + 1 - modules)])
-            best[i] = max(best[i], newman_q(shuffled, labels))
-    return best
+        partitions.append(settled(shuffled, pieces, neighbours=neighbours))
+    best = max(partitions, key=lambda pieces: newman_q(shuffled, pieces))
+    partitions.append(split_inside(shuffled, best, max(inflations), max_modules, neighbours))
+    return np.max([_q_at(shuffled, pieces, levels) for pieces in partitions], axis=0)
+
+
+def _q_at(
+    graph: UnitGraph, pieces: NDArray[np.int64], levels: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """(levels,) Q of the nest over a partition, at levels of so many modules or all it has."""
+    merges = merge_order(module_masses(graph, pieces))
+    nest = [merged(pieces, merges[: max(0, len(merges) + 1 - modules)]) for modules in levels]
+    return np.array([newman_q(graph, labels) for labels in nest])

@@ -13,8 +13,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from partwise.cuttree import CutTree
+from partwise.cuttree import CutTree, cut_tree
 from partwise.graph.unit_graph import UnitGraph
+from partwise.modules.views import weighty
+
+SAME_Q = 1e-12
+"""Partitions whose Q differs by less are as good as each other."""
 
 
 def split_along_tree(
@@ -42,6 +46,32 @@ def split_along_tree(
         min_units,
     )
     return labels
+
+
+def split_inside(
+    graph: UnitGraph,
+    pieces: NDArray[np.int64],
+    inflation: float,
+    max_modules: int,
+    neighbours: Neighbours,
+) -> NDArray[np.int64]:
+    """Pieces split along a cut tree of what is inside them, for as long as that gains Q.
+
+    Two parts that a third one reads are closer to it than to each other: the tree of the whole
+    graph has no edge between the two, but the tree of the piece that they are left in has.
+    """
+    q = newman_q(graph, pieces)
+    while True:
+        inside = pieces[graph.sources] == pieces[graph.targets]
+        capacities = np.where(inside, graph.capacities, 0.0)
+        tree = cut_tree(weighty(graph.with_capacities(capacities).inflated(inflation)))
+        parts = split_along_tree(graph, tree, max_modules)
+        finer = pieces * (int(parts.max()) + 1) + parts
+        finer = settled(graph, finer, neighbours=neighbours)
+        finer_q = newman_q(graph, finer)
+        if finer_q <= q + SAME_Q:
+            return pieces
+        pieces, q = finer, finer_q
 
 
 def module_masses(graph: UnitGraph, labels: NDArray[np.int64]) -> NDArray[np.float64]:
