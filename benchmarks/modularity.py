@@ -35,10 +35,10 @@ from partwise.modules.scores import cross_frac, interface_frac, n_cut, nontrivia
 from partwise.tasks.boolean import boolean_tree_levels
 
 KEYS = ("task", "method", "strength", "seed")
-SEEDS = (*range(15000, 15005), *range(14000, 14005), *range(16000, 16010))
+SEEDS = (*range(15000, 15005), *range(14000, 14005), *range(16000, 16010), *range(17000, 17010))
 PROMPTED = {
     "digits-channels": range(14000, 14005),
-    "retina": range(14000, 15005),
+    "retina": range(14000, 16010),
     "sparse-parity": range(14000, 15005),
 }
 """Seeds that nothing was tuned on, but for those at which a task prompted a choice."""
