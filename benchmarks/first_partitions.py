@@ -13,13 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from benchmarks.modularity_methods import BATCH, LEARNING_RATE, SETTINGS, WEIGHT_DECAY, network
 from benchmarks.records import Job, Row, run_all
-from partwise.graph.coactivity import unit_activity, with_coactivity
 from partwise.loss import BudgetedPenalty
-from partwise.modules import module_masses, search_modules
+from partwise.loss.partitions import PartitionSearch
+from partwise.modules import module_masses
 from partwise.modules.splitting import separations
 from partwise.tasks import task_named
 from partwise.train.loop import held_out_probe
@@ -38,7 +37,7 @@ def row(job: Job) -> Row:
     model = network(TASK, task, seed)
     penalty = BudgetedPenalty(
         model, held_out_probe(task), steps=SETTINGS[TASK].steps,
-        find=lambda graph: np.zeros(graph.n, np.int64), undo=False,
+        find=lambda graph: np.zeros(graph.n, np.int64), undo=False, coactivity=WEIGHTS,
     )  # fmt: skip
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     looks = []
@@ -57,16 +56,11 @@ def row(job: Job) -> Row:
 
 def look(penalty: BudgetedPenalty, step: int) -> list[Row]:
     """The partition into two that each weight of co-activity shows, and what masking it costs."""
-    apart, schedule = penalty.apart, penalty.schedule
-    model: nn.Module = apart.model
-    graph = apart.graph()
-    activity = unit_activity(model, apart.units, lambda: apart.loss_of(model))
+    apart = penalty.apart
+    search, graph = PartitionSearch(apart, penalty.limits), apart.graph()
     found = []
-    for weight in WEIGHTS:
-        evidence = with_coactivity(graph, activity, weight)
-        nest = search_modules(
-            evidence, min_gain=schedule.min_gain, inflations=schedule.inflations, expand=False
-        )
+    for weight, evidence in zip(WEIGHTS, search.views(graph), strict=True):
+        nest = search.nest(evidence)
         labels = nest.labels_at(min(2, nest.finest))
         apart_by = separations(module_masses(evidence, nest.pieces), nest.merges)
         found.append({

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
 from statistics import mean, median, stdev
@@ -91,8 +91,9 @@ training of digits-pair is better at 0.5 (`plain_twin.json`)."""
 FRONTS = """\
 `ours`: ours dominates every setting of the peer in mean held-out loss and interface at the true
 number of modules; `peer`: a setting of the peer dominates ours; numbers: neither does, and these
-are the peer's least loss and least interface as multiples of ours; `~` where that least loss is
-not below ours by a paired 95% interval over the seeds. Losses within 1% and interfaces below
+are the peer's least loss and least interface as multiples of ours. `~`: no paired 95% interval
+over the seeds shows it, that is, that the better one's loss or interface is lower; beside
+numbers, that the peer's loss is. Losses within 1% and interfaces below
 0.001 count as equal. Both are compared at the same seeds, of which there must be three, and a
 peer with dropout with ours on the same networks (`ours-dropout`), where there are such rows."""
 COLOURS = ("#c1121f", "#3a86ff", "#2a9d8f", "#f4a261", "#8338ec", "#6c757d", "#bc6c25", "#00b4d8",
@@ -182,11 +183,21 @@ def fronts(rows: Sequence[Row]) -> str:
         ]
         lines.append(f"| {task} | {' | '.join(cells)} |")
         made += filter(None, cells)
-    ahead, behind = made.count("ours"), made.count("peer")
-    unsure = sum(cell.startswith("~") for cell in made)
-    counts = f"Of {len(made)} cells ours dominates in {ahead}, the peer in {behind}"
-    words = f"{counts}, neither in the rest, in {unsure} of which no lower loss is shown."
-    return "\n".join([*lines, "", words])
+    return "\n".join([*lines, "", _counted(made)])
+
+
+def _counted(cells: Sequence[str]) -> str:
+    """How often ours is ahead, the peer, or neither, in words."""
+    rest = [cell for cell in cells if cell.strip("~") not in ("ours", "peer")]
+    unsure = sum(cell.startswith("~") for cell in rest)
+    ours, peer = (
+        f"{cells.count(who) + cells.count('~' + who)} (shown in {cells.count(who)})"
+        for who in ("ours", "peer")
+    )
+    return (
+        f"Of {len(cells)} cells ours dominates in {ours}, the peer in {peer}, neither in the other "
+        f"{len(rest)}, in {unsure} of which no lower loss is shown."
+    )
 
 
 def _against(ours: Sequence[Row], settings: Sequence[Sequence[Row]]) -> str:
@@ -197,20 +208,35 @@ def _against(ours: Sequence[Row], settings: Sequence[Sequence[Row]]) -> str:
         return ""
     pairs = [_at_common_seeds(ours, each) for each in settings]
     if all(dominated(each, own) for own, each in pairs):
-        return "ours"
-    if any(dominated(own, each) for own, each in pairs):
-        return "peer"
+        return _sure("ours", all(_is_shown(own, each) for own, each in pairs))
+    ahead = [(own, each) for own, each in pairs if dominated(own, each)]
+    if ahead:
+        return _sure("peer", any(_is_shown(each, own) for own, each in ahead))
     points = [(point(each), point(own)) for own, each in pairs]
     loss, at = min((each[0] / own[0], i) for i, (each, own) in enumerate(points))
     share = min(each[1] / max(own[1], IDLE) for each, own in points)
-    mark = "" if _is_lower(pairs[at][1], pairs[at][0]) else "~"
-    return f"{mark}{loss:.2f} / {share:.2g}"
+    own, each = pairs[at]
+    return _sure(f"{loss:.2f} / {share:.2g}", _is_lower(each, own, held_out_loss))
 
 
-def _is_lower(rows: Sequence[Row], other: Sequence[Row]) -> bool:
-    """Whether losses are lower than the other's at the same seeds, by a paired 95% interval."""
-    theirs = {row["seed"]: row["held_out_loss"] for row in other}
-    gaps = [row["held_out_loss"] - theirs[row["seed"]] for row in rows if row["seed"] in theirs]
+def _sure(cell: str, is_shown: bool) -> str:
+    return cell if is_shown else f"~{cell}"
+
+
+def held_out_loss(row: Row) -> float:
+    """A row's held-out loss."""
+    return float(row["held_out_loss"])
+
+
+def _is_shown(rows: Sequence[Row], other: Sequence[Row]) -> bool:
+    """Whether losses or interfaces are lower than the other's beyond doubt."""
+    return any(_is_lower(rows, other, score) for score in (held_out_loss, interface))
+
+
+def _is_lower(rows: Sequence[Row], other: Sequence[Row], score: Callable[[Row], float]) -> bool:
+    """Whether a score is lower than the other's at the same seeds, by a paired 95% interval."""
+    theirs = {row["seed"]: score(row) for row in other}
+    gaps = [score(row) - theirs[row["seed"]] for row in rows if row["seed"] in theirs]
     if len(gaps) < 2:
         return False
     spread = stdev(gaps) / math.sqrt(len(gaps))

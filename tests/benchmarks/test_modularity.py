@@ -143,8 +143,8 @@ def test_fronts_say_who_dominates_whom():
     assert cells["bimt"] == "ours"  # 0.41 against 0.4, 0.1 against 0.01
     assert cells["l1"] == "0.97 / 20"  # 0.39 / 0.4 and 0.2 / 0.01: each better in one
     assert words == (
-        "Of 2 cells ours dominates in 1, the peer in 0, neither in the rest, "
-        "in 0 of which no lower loss is shown."
+        "Of 2 cells ours dominates in 1 (shown in 1), the peer in 0 (shown in 0), "
+        "neither in the other 1, in 0 of which no lower loss is shown."
     )
 
 
@@ -159,9 +159,24 @@ def test_a_lower_loss_must_be_lower_at_the_same_seeds():
     ]
     ours = [row for row in ROWS if row["method"] == "ours"]
     # at seed 0 l1 has 0.39 in both; at seed 1 0.39 in one and 0.69 in the other, against 0.4
-    assert modularity_report._is_lower([r for r in ROWS if r["method"] == "l1"], ours)
-    assert not modularity_report._is_lower([r for r in scattered if r["method"] == "l1"], ours)
-    assert not modularity_report._is_lower(ROWS[1:2], ours[:1])  # one seed shows nothing
+    loss = modularity_report.held_out_loss
+    for rows, is_lower in ((ROWS, True), (scattered, False)):
+        theirs = [row for row in rows if row["method"] == "l1"]
+        assert modularity_report._is_lower(theirs, ours, loss) == is_lower
+    assert not modularity_report._is_lower(ROWS[1:2], ours[:1], loss)  # one seed shows nothing
+
+
+def test_a_front_that_no_interval_shows_is_marked():
+    one_fails = [
+        {**row, "held_out_loss": 0.8, "interface_frac": 0.9}
+        if (row["method"], row["seed"]) == ("bimt", 0)
+        else {**row, "held_out_loss": 0.4, "interface_frac": 0.01}
+        for row in ROWS
+        if row["method"] != "l1"
+    ]
+    head, _, line, _, words = modularity_report.fronts(one_fails).splitlines()
+    assert dict(zip(head.split(" | "), line.split(" | "), strict=True))["bimt"] == "~ours"
+    assert words.startswith("Of 1 cells ours dominates in 1 (shown in 0)")
 
 
 def test_methods_with_few_seeds_are_not_compared():

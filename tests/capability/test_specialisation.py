@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch import nn
 
+from partwise.capability.lesions import Lesions
 from partwise.capability.specialisation import (
     causal_interface,
     information,
@@ -128,3 +129,15 @@ def test_a_constant_interface_is_free_once_its_mean_is_kept():
         model[2].weight[0, 4] = 0.5
     units, labels = unit_map(model), torch.as_tensor(LABELS)
     assert mean_ablated_interface(model, units, labels, task) == pytest.approx(0, abs=1e-6)
+
+
+def test_units_of_a_network_over_sequences_are_features_not_positions():
+    model = nn.Sequential(nn.Linear(3, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False))
+    with torch.no_grad():
+        model[0].weight[:], model[2].weight[:] = torch.eye(2, 3), 1.0
+    x = torch.arange(30.0).reshape(2, 5, 3)  # samples, positions, features
+    lesions = Lesions(model, unit_map(model), x)
+    held = torch.tensor([True, False, False, False, False, False])
+    means = torch.where(held[:3], x.mean((0, 1)), x)
+    torch.testing.assert_close(lesions.outputs(x, held), model(means))
+    torch.testing.assert_close(lesions.activations(x)[:, :3], x.mean(1))

@@ -48,7 +48,7 @@ def test_of_several_views_the_one_that_masking_costs_least_gives_the_first_parti
     mixed[[0, 2]] = 1, 0
     nests = [nest_of(mixed), nest_of(HALVES)]
     monkeypatch.setattr(PartitionSearch, "_level", lambda search, levels: 2)
-    monkeypatch.setattr(PartitionSearch, "_nest", lambda search, evidence: nests.pop(0))
+    monkeypatch.setattr(PartitionSearch, "nest", lambda search, evidence: nests.pop(0))
     search = searching(*two_halves(), loss=0.1, chance=1.0)
     graph = search.apart.graph()
     labels, reads = search.partition(graph)
@@ -62,7 +62,7 @@ def test_of_several_views_the_one_that_masking_costs_least_gives_the_first_parti
 def test_views_without_as_many_modules_are_passed_over(monkeypatch):
     nests = [nest_of(HALVES), nest_of(0 * HALVES, finest=1)]
     monkeypatch.setattr(PartitionSearch, "_level", lambda search, levels: 2)
-    monkeypatch.setattr(PartitionSearch, "_nest", lambda search, evidence: nests.pop(0))
+    monkeypatch.setattr(PartitionSearch, "nest", lambda search, evidence: nests.pop(0))
     search = searching(*two_halves(), loss=0.1, chance=1.0)
     assert search.partition(search.apart.graph())[0].max() == 1
 
@@ -128,7 +128,7 @@ def test_what_is_not_put_in_force_sets_no_bar(monkeypatch):
 
     layers = np.repeat([0, 1], [8, 2])
     monkeypatch.setattr(PartitionSearch, "_level", level)
-    monkeypatch.setattr(PartitionSearch, "_nest", lambda search, evidence: nest_of(layers))
+    monkeypatch.setattr(PartitionSearch, "nest", lambda search, evidence: nest_of(layers))
     search = searching(*two_halves(), loss=0.1, chance=1.0)
     assert search.partition(search.apart.graph())[0].max() == 0
     assert search.limits.state.clear == 0

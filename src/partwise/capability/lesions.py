@@ -11,10 +11,8 @@ from torch import Tensor, nn
 
 from partwise.errors import UnreadableModelError
 from partwise.graph import UnitMap, WeightBlock
-from partwise.graph.activity import per_channel, removing
+from partwise.graph.activity import channel_of, per_channel, removing
 from partwise.loss.masking import MaskedRun, inside_modules
-
-CHANNEL_DIM = 1
 
 
 class Lesions:
@@ -43,8 +41,9 @@ class Lesions:
     def outputs(self, x: Tensor, held: Tensor) -> Tensor:
         """(b, outputs) of the network with the units of `held` (n,) bool at their means."""
 
-        def hold(block: WeightBlock, value: Tensor) -> Tensor:
-            shape = [1, -1, *[1] * (value.dim() - 2)]
+        def hold(block: WeightBlock, value: Tensor, channel: int) -> Tensor:
+            shape = [1] * value.dim()
+            shape[channel] = -1
             chosen = held[block.columns[0]].reshape(shape)
             return torch.where(chosen, self._means[block.parameter].reshape(shape), value)
 
@@ -58,8 +57,8 @@ class Lesions:
         """(b, n) value of each unit that a layer reads, averaged over positions; else 0."""
         values = torch.zeros(len(x), self.units.n)
 
-        def record(block: WeightBlock, value: Tensor) -> Tensor:
-            values[:, block.columns[0]] = per_channel(value)
+        def record(block: WeightBlock, value: Tensor, channel: int) -> Tensor:
+            values[:, block.columns[0]] = per_channel(value, channel)
             return value
 
         with self._hooks(record):
@@ -69,14 +68,13 @@ class Lesions:
             values[:, own.start : own.stop] = outputs
         return values
 
-    def _record(self, block: WeightBlock, value: Tensor) -> Tensor:
-        over = [0, *range(2, value.dim())]
-        self._means[block.parameter] = value.detach().mean(over)
+    def _record(self, block: WeightBlock, value: Tensor, channel: int) -> Tensor:
+        self._means[block.parameter] = value.detach().movedim(channel, -1).flatten(0, -2).mean(0)
         return value
 
     @contextlib.contextmanager
     def _hooks(self, replace: Any) -> Iterator[None]:
-        """Runs `replace(block, value)` on what every layer is about to read."""
+        """Runs `replace(block, value, channel)` on what every layer is about to read."""
         handles = []
         for block in self.units.blocks:
             layer = _layer(self.model, block)
@@ -84,7 +82,7 @@ class Lesions:
             def hook(
                 module: nn.Module, inputs: tuple[Tensor, ...], block: WeightBlock = block
             ) -> tuple[Tensor, ...]:
-                return (replace(block, inputs[0]), *inputs[1:])
+                return (replace(block, inputs[0], channel_of(module)), *inputs[1:])
 
             handles.append(layer.register_forward_pre_hook(hook))
         with removing(handles):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from partwise.errors import RecipeError
-from partwise.loss.share_schedule import require_at_least
+from partwise.errors import RecipeError, require_at_least
 
 UNLIMITED = 1 << 30
 TRIAL_PROBES = 4

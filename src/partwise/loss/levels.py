@@ -17,8 +17,8 @@ FINER = 2
 LEFT = 0.5
 """Share of what masking costs too much that a part that reads the others may leave."""
 
-Tolerance = Callable[[float], float]
-"""How much loss the budget allows on top of a loss."""
+Allows = Callable[[float, float], bool]
+"""Whether the budget has a loss in place of another."""
 
 
 class Levels:
@@ -108,11 +108,8 @@ class Levels:
                 level = finer
         return level
 
-    def paying(self, level: int, tolerance: Tolerance) -> int:
-        """The finest level up to this one whose last split costs no more than a tolerance."""
-        while level > 2:
-            coarser = self.masked_loss(level - 1)
-            if self.masked_loss(level) <= coarser + tolerance(coarser):
-                break
+    def paying(self, level: int, allows: Allows) -> int:
+        """The finest level up to this one whose last split costs no more than is allowed."""
+        while level > 2 and not allows(self.masked_loss(level), self.masked_loss(level - 1)):
             level -= 1
         return level

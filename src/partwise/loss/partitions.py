@@ -91,9 +91,9 @@ class PartitionSearch:
             merges = merge_order(module_masses(graph, labels))
             refused = max(0, len(merges) + 1 - limits.state.max_modules)
             return by_volume(graph, merged(labels, merges[:refused]))
-        views = self._views(graph)
+        views = self.views(graph)
         evidence = next(views)
-        nest = self._nest(evidence)
+        nest = self.nest(evidence)
         mass = module_masses(evidence, nest.pieces)
         levels = Levels(
             mass,
@@ -105,7 +105,7 @@ class PartitionSearch:
         labels = nest.labels_at(modules)
         if modules > apart.modules == 1:
             least = levels.masked_loss(modules)
-            for other in map(self._nest, views):
+            for other in map(self.nest, views):
                 if other.finest < modules:
                     continue
                 loss = apart.masked_loss(graph, other.labels_at(modules))
@@ -113,13 +113,14 @@ class PartitionSearch:
                     labels, least = other.labels_at(modules), loss
         return by_volume(graph, labels)
 
-    def _nest(self, evidence: UnitGraph) -> Hierarchy:
+    def nest(self, evidence: UnitGraph) -> Hierarchy:
+        """The nest of modules that a graph shows."""
         schedule = self.limits.schedule
         return search_modules(
             evidence, min_gain=schedule.min_gain, inflations=schedule.inflations, expand=False
         )
 
-    def _views(self, graph: UnitGraph) -> Iterator[UnitGraph]:
+    def views(self, graph: UnitGraph) -> Iterator[UnitGraph]:
         """The graph with edges between units that are active together, of each weight asked for."""
         weights = self.limits.schedule.coactivity
         if not any(weights):
@@ -144,7 +145,7 @@ class PartitionSearch:
         modules = min(modules, state.max_modules)
         modules = levels.with_readers(modules, state.clear, state.max_modules, most)
         last = state.step == limits.schedule.release_step
-        return levels.paying(modules, limits.tolerance) if last else modules
+        return levels.paying(modules, limits.allows) if last else modules
 
     def fallback(self, excess: float) -> tuple[Labels, Reads] | None:
         """The most modules, among mergers of those in force, with at most this excess."""

@@ -4,18 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from partwise.errors import RecipeError
-
-
-def require_at_least(least: int, owner: object, *names: str) -> None:
-    """Refuses attributes of `owner` that are less.
-
-    Raises:
-        RecipeError: that names the first of them.
-    """
-    for name in names:
-        if getattr(owner, name) < least:
-            raise RecipeError(f"{name} = {getattr(owner, name)}, wanted at least {least}")
+from partwise.errors import RecipeError, require_at_least
 
 
 @dataclass(frozen=True)
