@@ -19,7 +19,7 @@ from benchmarks.records import Job, Row, run_all
 from partwise.loss import BudgetedPenalty
 from partwise.loss.partitions import PartitionSearch
 from partwise.modules import module_masses
-from partwise.modules.splitting import separations
+from partwise.modules.nest import separations
 from partwise.tasks import task_named
 from partwise.train.loop import held_out_probe
 

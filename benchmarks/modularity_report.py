@@ -229,8 +229,13 @@ def held_out_loss(row: Row) -> float:
 
 
 def _is_shown(rows: Sequence[Row], other: Sequence[Row]) -> bool:
-    """Whether losses or interfaces are lower than the other's beyond doubt."""
-    return any(_is_lower(rows, other, score) for score in (held_out_loss, interface))
+    """Whether a paired interval shows the loss or the interface lower, where they are not alike."""
+    (loss, share), (loss_other, share_other) = point(rows), point(other)
+    loss_differs = loss * (1 + ALIKE) < loss_other
+    share_differs = max(share, IDLE) * (1 + ALIKE) < max(share_other, IDLE)
+    return (loss_differs and _is_lower(rows, other, held_out_loss)) or (
+        share_differs and _is_lower(rows, other, interface)
+    )
 
 
 def _is_lower(rows: Sequence[Row], other: Sequence[Row], score: Callable[[Row], float]) -> bool:

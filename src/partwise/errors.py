@@ -53,14 +53,3 @@ class ProgramError(PartwiseError, ValueError):
 
 class MissingExtraError(PartwiseError, ImportError):
     """An optional dependency that is not installed."""
-
-
-def require_at_least(least: int, owner: object, *names: str) -> None:
-    """Refuses attributes of `owner` that are less.
-
-    Raises:
-        RecipeError: that names the first of them.
-    """
-    for name in names:
-        if getattr(owner, name) < least:
-            raise RecipeError(f"{name} = {getattr(owner, name)}, wanted at least {least}")

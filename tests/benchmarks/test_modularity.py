@@ -166,6 +166,20 @@ def test_a_lower_loss_must_be_lower_at_the_same_seeds():
     assert not modularity_report._is_lower(ROWS[1:2], ours[:1], loss)  # one seed shows nothing
 
 
+@pytest.mark.parametrize(("spread", "cell"), [(0.0, "peer"), (0.9, "~peer")])
+def test_fronts_say_where_a_peer_is_ahead(spread, cell):
+    rows = [
+        {**row, "held_out_loss": 0.2 + spread * (row["seed"] == 0), "interface_frac": 0.01}
+        if row["method"] == "bimt"
+        else {**row, "held_out_loss": 0.6}
+        for row in ROWS
+        if row["method"] != "l1"
+    ]
+    head, _, line, _, words = modularity_report.fronts(rows).splitlines()
+    assert dict(zip(head.split(" | "), line.split(" | "), strict=True))["bimt"] == cell
+    assert f"the peer in 1 (shown in {int(cell == 'peer')})" in words
+
+
 def test_a_front_that_no_interval_shows_is_marked():
     one_fails = [
         {**row, "held_out_loss": 0.8, "interface_frac": 0.9}

@@ -131,13 +131,18 @@ def test_a_constant_interface_is_free_once_its_mean_is_kept():
     assert mean_ablated_interface(model, units, labels, task) == pytest.approx(0, abs=1e-6)
 
 
-def test_units_of_a_network_over_sequences_are_features_not_positions():
-    model = nn.Sequential(nn.Linear(3, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False))
+@pytest.mark.parametrize("positions", [1, 2, 3])
+def test_units_of_a_network_over_sequences_are_features_not_positions(positions):
+    model = nn.Sequential(nn.Linear(3, 2, bias=False), nn.ReLU(), nn.Linear(2, 2, bias=False))
     with torch.no_grad():
-        model[0].weight[:], model[2].weight[:] = torch.eye(2, 3), 1.0
-    x = torch.arange(30.0).reshape(2, 5, 3)  # samples, positions, features
+        model[0].weight[:], model[2].weight[:] = torch.eye(2, 3), torch.tensor([[1, 2], [3, 4]])
+    x = torch.arange(6.0 * positions).reshape(2, positions, 3)  # samples, positions, features
     lesions = Lesions(model, unit_map(model), x)
-    held = torch.tensor([True, False, False, False, False, False])
-    means = torch.where(held[:3], x.mean((0, 1)), x)
-    torch.testing.assert_close(lesions.outputs(x, held), model(means))
-    torch.testing.assert_close(lesions.activations(x)[:, :3], x.mean(1))
+    held = torch.tensor([True, False, False, False, False, False, True])
+    expected = model(torch.where(held[:3], x.mean((0, 1)), x))
+    expected[..., 1] = model(x)[..., 1].mean()
+    torch.testing.assert_close(lesions.outputs(x, held), expected)
+    torch.testing.assert_close(lesions.outputs(x[:, :1], held), expected[:, :1])
+    values = lesions.activations(x)
+    torch.testing.assert_close(values[:, :3], x.mean(1))
+    torch.testing.assert_close(values[:, 5:], model(x).mean(1))

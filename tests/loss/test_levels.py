@@ -3,7 +3,7 @@ import pytest
 
 from partwise.loss import BudgetSchedule
 from partwise.loss.levels import Levels
-from partwise.modules.splitting import merge_order
+from partwise.modules.nest import merge_order
 
 
 def levels_of(mass, masked=None):

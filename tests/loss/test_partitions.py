@@ -129,9 +129,9 @@ def test_what_is_not_put_in_force_sets_no_bar(monkeypatch):
     layers = np.repeat([0, 1], [8, 2])
     monkeypatch.setattr(PartitionSearch, "_level", level)
     monkeypatch.setattr(PartitionSearch, "nest", lambda search, evidence: nest_of(layers))
-    search = searching(*two_halves(), loss=0.1, chance=1.0)
+    search = searching(*two_halves(), loss=0.1, chance=1.0, clear=0.5)
     assert search.partition(search.apart.graph())[0].max() == 0
-    assert search.limits.state.clear == 0
+    assert search.limits.state.clear == 0.5
 
 
 def test_what_answers_build_on_may_be_read():

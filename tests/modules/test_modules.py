@@ -13,16 +13,12 @@ from partwise.modules import (
     newman_q,
     search_modules,
 )
-from partwise.modules.hierarchy import finer_nest, splits_kept
+from partwise.modules.hierarchy import INFLATIONS, MAX_PIECES, finer_nest
+from partwise.modules.nest import merge_order, separations, splits_kept
 from partwise.modules.null import shuffled_graph
 from partwise.modules.scores import interface_frac, purity
-from partwise.modules.splitting import (
-    merge_order,
-    neighbours_of,
-    separations,
-    settled,
-    split_inside,
-)
+from partwise.modules.significance import null_q
+from partwise.modules.splitting import neighbours_of, settled, split_inside
 from partwise.modules.views import expanded
 from partwise.tasks import planted_blocks
 
@@ -83,6 +79,28 @@ def test_parts_that_only_a_reader_joins_are_split():
         assert not set(finer[:4]) & set(finer[4:8])
         assert newman_q(graph, finer) > newman_q(graph, lumped)
     assert same_partition(search_modules(read_by_a_third(6)[0]).labels[:9], part[:9])
+
+
+def test_shuffles_are_searched_as_hard_as_the_network():
+    for seed in range(30):
+        graph = shuffled_graph(read_by_a_third(seed)[0], np.random.default_rng(seed))
+        found = search_modules(graph)
+        reached = null_q(graph, [found.finest], INFLATIONS, MAX_PIECES)
+        assert reached[0] >= newman_q(graph, found.pieces) - 1e-12
+
+
+@pytest.mark.parametrize("max_modules", [3, 64])
+def test_pieces_keep_their_least_size_and_greatest_number(max_modules):
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        sources, targets = np.triu_indices(rng.integers(10, 60), 1)
+        drawn = np.flatnonzero(rng.random(len(sources)) < 0.08)
+        graph = UnitGraph.from_edges(
+            60, sources[drawn], targets[drawn], rng.exponential(size=len(drawn))
+        )
+        found = search_modules(graph, max_modules=max_modules)
+        assert found.finest <= max_modules
+        assert np.bincount(found.pieces).min() >= 3
 
 
 def test_what_is_whole_inside_is_not_split():

@@ -34,23 +34,21 @@ class Lesions:
         self.model = model
         self.units = units
         self._means: dict[str, Tensor] = {}
+        self._channel = channel_of(_layer(model, units.blocks[-1]))
         with self._hooks(self._record), torch.no_grad():
-            self._output_mean = model(reference).mean(0)
+            self._output_mean = _channel_means(model(reference), self._channel)
 
     @torch.no_grad()
     def outputs(self, x: Tensor, held: Tensor) -> Tensor:
-        """(b, outputs) of the network with the units of `held` (n,) bool at their means."""
+        """The network's outputs with the units of `held` (n,) bool at their means."""
 
         def hold(block: WeightBlock, value: Tensor, channel: int) -> Tensor:
-            shape = [1] * value.dim()
-            shape[channel] = -1
-            chosen = held[block.columns[0]].reshape(shape)
-            return torch.where(chosen, self._means[block.parameter].reshape(shape), value)
+            return _held(value, held[block.columns[0]], self._means[block.parameter], channel)
 
         with self._hooks(hold):
             outputs = self.model(x)
         own = self.units.groups[-1]
-        return torch.where(held[own.start : own.stop], self._output_mean, outputs)
+        return _held(outputs, held[own.start : own.stop], self._output_mean, self._channel)
 
     @torch.no_grad()
     def activations(self, x: Tensor) -> Tensor:
@@ -64,12 +62,12 @@ class Lesions:
         with self._hooks(record):
             outputs = self.model(x)
         own = self.units.groups[-1]
-        if outputs.shape[1] == len(own):
-            values[:, own.start : own.stop] = outputs
+        if outputs.shape[self._channel] == len(own):
+            values[:, own.start : own.stop] = per_channel(outputs, self._channel)
         return values
 
     def _record(self, block: WeightBlock, value: Tensor, channel: int) -> Tensor:
-        self._means[block.parameter] = value.detach().movedim(channel, -1).flatten(0, -2).mean(0)
+        self._means[block.parameter] = _channel_means(value.detach(), channel)
         return value
 
     @contextlib.contextmanager
@@ -103,6 +101,18 @@ def without_interfaces(
         pair: remove only what joins these two modules.
     """
     return MaskedRun(model, inside_modules(model, units, labels, pair))(x)
+
+
+def _channel_means(value: Tensor, channel: int) -> Tensor:
+    """(c,) means over samples and positions."""
+    return value.movedim(channel, -1).flatten(0, -2).mean(0)
+
+
+def _held(value: Tensor, held: Tensor, means: Tensor, channel: int) -> Tensor:
+    """`value` with the channels of `held` (c,) bool at their means (c,)."""
+    shape = [1] * value.dim()
+    shape[channel] = -1
+    return torch.where(held.reshape(shape), means.reshape(shape), value)
 
 
 def _layer(model: nn.Module, block: WeightBlock) -> nn.Module:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from partwise.errors import RecipeError, require_at_least
+from partwise.checks import require_at_least
+from partwise.errors import RecipeError
 
 UNLIMITED = 1 << 30
 TRIAL_PROBES = 4
@@ -166,7 +167,7 @@ class Limits:
         return self.schedule.budget * max(loss, self.floor)
 
     def allows(self, loss: float, instead_of: float) -> bool:
-        """Whether the budget has a loss in place of another."""
+        """Whether the budget accepts a loss in place of another."""
         return loss <= instead_of + self.tolerance(instead_of)
 
     def slack(self, loss: float) -> float:

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from partwise.loss.budget_schedule import BudgetSchedule
-from partwise.modules.hierarchy import splits_kept
-from partwise.modules.splitting import separations
+from partwise.modules.nest import separations, splits_kept
 
 FINER = 2
 """Levels beyond those that are clear which are tried for a part that reads the others."""
@@ -18,7 +17,7 @@ LEFT = 0.5
 """Share of what masking costs too much that a part that reads the others may leave."""
 
 Allows = Callable[[float, float], bool]
-"""Whether the budget has a loss in place of another."""
+"""Whether the budget accepts a loss in place of another."""
 
 
 class Levels:

@@ -18,8 +18,7 @@ from partwise.loss.penalty import MOST_EDGES
 from partwise.loss.reads import Reads, opened
 from partwise.loss.roles import holds_apart, without_idle
 from partwise.modules import Hierarchy, module_masses, search_modules
-from partwise.modules.hierarchy import by_volume
-from partwise.modules.splitting import merge_order, merged
+from partwise.modules.nest import by_volume, merge_order, merged
 
 Find = Callable[[UnitGraph], Labels]
 

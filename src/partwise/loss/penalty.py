@@ -18,7 +18,7 @@ from partwise.loss.press import Ends, Pressure, press, sides_of
 from partwise.loss.refresh import RefreshClock, stands_still
 from partwise.loss.resuming import check_units, is_drawn
 from partwise.modules import module_masses, search_modules
-from partwise.modules.hierarchy import by_volume, splits_kept
+from partwise.modules.nest import by_volume, splits_kept
 
 MOST_EDGES = 2**17
 """Networks with more weights are sampled to about as many edges before modules are searched."""

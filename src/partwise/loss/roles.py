@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from partwise.graph import UnitGraph, UnitMap
 from partwise.modules import module_masses
-from partwise.modules.hierarchy import by_volume
+from partwise.modules.nest import by_volume
 
 NO_INPUTS = 0.05
 NO_OUTPUTS = 0.01

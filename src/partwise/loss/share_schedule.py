@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from partwise.errors import RecipeError, require_at_least
+from partwise.checks import require_at_least
+from partwise.errors import RecipeError
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,8 @@
 """Modules: a cut tree's hierarchy, the partition chosen from it, and how it scores."""
 
-from partwise.modules.hierarchy import (
-    Hierarchy,
-    Significance,
-    find_modules,
-    given_modules,
-    search_modules,
-)
-from partwise.modules.splitting import module_masses, newman_q
+from partwise.modules.hierarchy import Hierarchy, find_modules, given_modules, search_modules
+from partwise.modules.nest import module_masses, newman_q
+from partwise.modules.significance import Significance
 
 __all__ = [
     "Hierarchy",

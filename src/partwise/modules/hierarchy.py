@@ -8,28 +8,30 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from partwise.cuttree import CutTree, cut_tree
+from partwise.cuttree import CutTree
 from partwise.errors import GraphError
 from partwise.graph.unit_graph import UnitGraph
 from partwise.modules.likelihood import MAX_UNITS, likelihood_fits, refitted
-from partwise.modules.null import shuffled_graph
-from partwise.modules.splitting import (
-    SAME_Q,
+from partwise.modules.nest import (
+    by_volume,
     merge_order,
     merged,
     module_masses,
-    neighbours_of,
     newman_q,
     separations,
-    settled,
-    split_along_tree,
-    split_inside,
+    splits_kept,
 )
-from partwise.modules.views import views, weighty
+from partwise.modules.significance import (
+    SIGNIFICANT,
+    Significance,
+    tested_by_likelihood,
+    tested_by_q,
+)
+from partwise.modules.splitting import SAME_Q, neighbours_of, pieces_along, split_inside
+from partwise.modules.views import views
 
 INFLATIONS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 MAX_PIECES = 64
-SIGNIFICANT = 0.05
 CLEAR = 0.4
 """Separation from which on a split of a tree's pieces stands out by capacity."""
 FAR = 0.75
@@ -43,42 +45,6 @@ LEAST_EXCESS = 0.01
 shuffles alike, any Q has p = 0.05."""
 
 
-@dataclass(frozen=True)
-class Significance:
-    """How the modules compare with what the same search finds in shuffled networks.
-
-    Every level of the nest, from two modules to as many as were kept, is compared with as many
-    modules in the shuffles (sparse networks reach a high Q with many; so would any). Reported is
-    the level that stands out most: with a small third module beside two large ones, the two.
-
-    Attributes:
-        q: Newman's Q at that level.
-        null_mean: mean of the Q that the same search reaches in the shuffled networks.
-        null_std: its standard deviation.
-        z: (q - null_mean) / null_std.
-        p_value: (1 + number of shuffles that stand out as much) / (1 + shuffles), each network at
-            its own best level, measured in deviations over all networks at that level; where the
-            partition was found by likelihood, those that save as many nats.
-        samples: number of shuffled networks.
-        beyond: how many standard deviations the score is above that of the shuffles.
-        modules: number of modules at that level.
-    """
-
-    q: float
-    null_mean: float
-    null_std: float
-    z: float
-    p_value: float
-    samples: int
-    beyond: float = np.inf
-    modules: int = 2
-
-    @property
-    def is_significant(self) -> bool:
-        """Whether the p-value is at most 0.05."""
-        return self.p_value <= SIGNIFICANT
-
-
 @dataclass(frozen=True, eq=False)
 class Hierarchy:
     """Nested partitions of the units, and the one that was chosen.
@@ -88,7 +54,7 @@ class Hierarchy:
         pieces: (n,) int, the finest partition: the tree's pieces, settled and split further (see
             `settled` and `split_inside`).
         merges: (a, b, cost in Q) in the order of merging; see `merge_order`.
-        tree: cut tree of the inflated capacities that the pieces were split along.
+        tree: cut tree of the inflated capacities that the graph was split along first.
         inflation: the power p that was chosen, by the Q it reached.
         q: Newman's Q of `labels`.
         significance: the null-model test, or None if it was not asked for.
@@ -142,8 +108,8 @@ def find_modules(
 
     A cut tree is built for each inflation, and one for `expanded` capacities, and split along
     its edges by the gain in Newman's Q of the true capacities; units then settle where they gain
-    Q, and the tree that leads to the highest Q wins. Its pieces are split once more, along trees of
-    what is inside them. With `weak` the likeliest partition (see
+    Q, and the tree that leads to the highest Q wins. Its pieces are split further, along trees
+    of what is inside them at the largest inflation. With `weak` the likeliest partition (see
     `modules.likelihood`) takes its place where it is one into modules. From the nest of mergers
     that follows, splits are kept from the coarsest on as long as their modules are nearly as far
     apart as any in the nest (see `separations`): a rule without a scale, for any number of
@@ -173,7 +139,7 @@ def find_modules(
     found = search_modules(graph, min_gain, inflations, max_modules, min_contrast, weak=weak)
     if null_samples == 0 or found.modules == 1:
         return found
-    tested = _significance(graph, found, inflations, max_modules, null_samples, seed)
+    tested = _tested(graph, found, inflations, max_modules, null_samples, seed)
     if found.saved is None:
         is_beyond = tested.q - tested.null_mean >= LEAST_EXCESS
     else:
@@ -209,7 +175,7 @@ def given_modules(
     given = Hierarchy(labels, labels, merges, found.tree, found.inflation, q)
     if null_samples == 0 or given.modules == 1:
         return given
-    tested = _significance(graph, given, INFLATIONS, MAX_PIECES, null_samples, seed)
+    tested = _tested(graph, given, INFLATIONS, MAX_PIECES, null_samples, seed)
     return replace(given, significance=tested)
 
 
@@ -232,9 +198,7 @@ def search_modules(
     best: tuple[float, NDArray[np.int64], CutTree, float] | None = None
     neighbours = neighbours_of(graph)
     for seen, inflation in views(graph, inflations, expand)[:: 1 if expand else -1]:
-        tree = cut_tree(weighty(seen.inflated(inflation)))
-        pieces = split_along_tree(graph, tree, max_modules)
-        pieces = settled(graph, pieces, neighbours=neighbours)
+        pieces, tree = pieces_along(graph, seen.inflated(inflation), max_modules, neighbours)
         q = newman_q(graph, pieces)
         if not expand and best is not None and q > 0 and abs(q - best[0]) < SAME_Q:
             break
@@ -255,6 +219,20 @@ def search_modules(
     labels = by_volume(graph, merged(pieces, merges[: len(merges) - undone]))
     q = newman_q(graph, labels)
     return Hierarchy(labels, pieces, merges, tree, inflation, q, saved=saved)
+
+
+def _tested(
+    graph: UnitGraph,
+    found: Hierarchy,
+    inflations: Sequence[float],
+    max_modules: int,
+    samples: int,
+    seed: int,
+) -> Significance:
+    if found.saved is not None:
+        return tested_by_likelihood(graph, found.labels, found.saved, samples, seed)
+    nest = [found.labels_at(modules) for modules in range(2, found.modules + 1)]
+    return tested_by_q(graph, nest, inflations, max_modules, samples, seed)
 
 
 def finer_nest(
@@ -317,126 +295,3 @@ def _are_modules(graph: UnitGraph, labels: NDArray[np.int64], is_clear: bool) ->
         return bool(costs.min() > 0)
     levels = np.r_[0.0, costs[::-1].cumsum()]
     return bool(levels[-1] > 0 and levels[-1] >= 0.8 * levels.max())
-
-
-def splits_kept(
-    mass: NDArray[np.float64],
-    merges: Sequence[tuple[int, int, float]],
-    min_gain: float,
-    min_contrast: float,
-) -> int:
-    """How many splits of a nest are kept, counted from the coarsest (the last merger).
-
-    Args:
-        mass: (k, k) of the finest partition.
-        merges: its k - 1 mergers.
-        min_gain: Q that a split must earn.
-        min_contrast: least separation, as a share of the largest among splits that earn enough.
-    """
-    apart = separations(mass, merges)
-    earns = np.array([cost > min_gain for _, _, cost in merges], bool)
-    if not earns.any():
-        return 0
-    kept = earns & (apart >= min_contrast * apart[earns].max())
-    return int(np.cumprod(kept[::-1]).sum())
-
-
-def by_volume(graph: UnitGraph, labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """`labels` renumbered 0, 1, ... by falling module volume; ties by the first unit."""
-    _, first, labels = np.unique(labels, return_index=True, return_inverse=True)
-    volume = np.bincount(labels, graph.degrees())
-    if volume.sum() > 0:  # so that a tie is not decided by the last bit
-        volume = np.round(volume / volume.sum(), 9)
-    rank = np.empty(len(volume), np.int64)
-    rank[np.lexsort((first, -volume))] = np.arange(len(volume))
-    return rank[labels]
-
-
-def _significance(
-    graph: UnitGraph,
-    found: Hierarchy,
-    inflations: Sequence[float],
-    max_modules: int,
-    samples: int,
-    seed: int,
-) -> Significance:
-    shuffles = (
-        shuffled_graph(graph, np.random.default_rng((seed, sample))) for sample in range(samples)
-    )
-    if found.saved is None:
-        levels = np.arange(2, found.modules + 1)
-        own = [newman_q(graph, found.labels_at(int(k))) for k in levels]
-        null = np.array([_null_q(each, levels, inflations, max_modules) for each in shuffles])
-        best, p_value = _standing_out(np.array(own), null)
-        q, scores = own[best], null[:, best]
-        return _compared(q, scores, q, scores, p_value, int(levels[best]))
-    null, scores = np.array([_null_saved(each, found.modules) for each in shuffles]).T
-    p_value = (1 + int((scores >= found.saved).sum())) / (1 + samples)
-    return _compared(found.q, null, found.saved, scores, p_value, found.modules)
-
-
-def _standing_out(own: NDArray[np.float64], null: NDArray[np.float64]) -> tuple[int, float]:
-    """The level where a network stands out most among shuffles, and the p-value of that.
-
-    A permutation test by the largest of several statistics (Westfall and Young, 1993): all networks
-    are treated alike, so that trying several levels is paid for.
-
-    Args:
-        own: (levels,) Q of the network.
-        null: (samples, levels) of its shuffles.
-    """
-    together = np.vstack([own, null])
-    spread = np.maximum(together.std(0, ddof=1), 1e-12)
-    apart = (together - together.mean(0)) / spread
-    most = apart.max(1)
-    p_value = (1 + int((most[1:] >= most[0]).sum())) / len(together)
-    return int(apart[0].argmax()), p_value
-
-
-def _compared(
-    q: float,
-    null: NDArray[np.float64],
-    score: float,
-    scores: NDArray[np.float64],
-    p_value: float,
-    modules: int,
-) -> Significance:
-    z = (q - null.mean()) / _spread(null)
-    beyond = (score - scores.mean()) / _spread(scores)
-    mean, spread = float(null.mean()), _spread(null)
-    return Significance(q, mean, spread, float(z), p_value, len(null), float(beyond), modules)
-
-
-def _spread(values: NDArray[np.float64]) -> float:
-    return max(float(values.std(ddof=1)) if len(values) > 1 else 0.0, 1e-12)
-
-
-def _null_saved(shuffled: UnitGraph, modules: int) -> tuple[float, float]:
-    """Q of a shuffled network's likeliest partition into about as many modules; nats saved."""
-    fits = likelihood_fits(shuffled)
-    near = min(fits, key=lambda fit: abs(int(fit.labels.max()) + 1 - modules))
-    return newman_q(shuffled, near.labels), max(fit.saved for fit in fits)
-
-
-def _null_q(
-    shuffled: UnitGraph, levels: NDArray[np.int64], inflations: Sequence[float], max_modules: int
-) -> NDArray[np.float64]:
-    """(levels,) the highest Q of a shuffled network with so many modules, or all that it has."""
-    neighbours = neighbours_of(shuffled)
-    partitions = []
-    for seen, inflation in views(shuffled, inflations, expand=True):
-        tree = cut_tree(weighty(seen.inflated(inflation)))
-        pieces = split_along_tree(shuffled, tree, max_modules)
-        partitions.append(settled(shuffled, pieces, neighbours=neighbours))
-    best = max(partitions, key=lambda pieces: newman_q(shuffled, pieces))
-    partitions.append(split_inside(shuffled, best, max(inflations), max_modules, neighbours))
-    return np.max([_q_at(shuffled, pieces, levels) for pieces in partitions], axis=0)
-
-
-def _q_at(
-    graph: UnitGraph, pieces: NDArray[np.int64], levels: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """(levels,) Q of the nest over a partition, at levels of so many modules or all it has."""
-    merges = merge_order(module_masses(graph, pieces))
-    nest = [merged(pieces, merges[: max(0, len(merges) + 1 - modules)]) for modules in levels]
-    return np.array([newman_q(graph, labels) for labels in nest])

@@ -9,7 +9,7 @@ from torch import nn
 
 from partwise.cuttree import CutTree
 from partwise.graph import UnitGraph, UnitMap
-from partwise.modules.splitting import module_masses
+from partwise.modules.nest import module_masses
 
 
 def interface_frac(graph: UnitGraph, labels: NDArray[np.int64]) -> float:

@@ -1,12 +1,12 @@
-"""From a cut tree to modules: split along its edges, settle the units, merge what is not apart.
+"""From cut trees to pieces: split along their edges, settle the units, merge what is not apart.
 
-The tree is cut greedily along its own edges, so a split is only ever made along a minimum cut of
-the capacities it was built on; `settled` then corrects single units by the true capacities.
+A tree is cut greedily along its own edges, so a split is only ever made along a minimum cut of
+the capacities it was built on; `settled` then corrects single units by the true capacities, and
+`split_inside` goes on with trees of what is inside the pieces.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,10 +15,20 @@ from numpy.typing import NDArray
 
 from partwise.cuttree import CutTree, cut_tree
 from partwise.graph.unit_graph import UnitGraph
+from partwise.modules.nest import merge_order, merged, module_masses, newman_q
 from partwise.modules.views import weighty
 
 SAME_Q = 1e-12
 """Partitions whose Q differs by less are as good as each other."""
+
+
+def pieces_along(
+    graph: UnitGraph, seen: UnitGraph, max_modules: int, neighbours: Neighbours
+) -> tuple[NDArray[np.int64], CutTree]:
+    """The settled pieces of a graph along a cut tree of `seen`, which has other capacities."""
+    tree = cut_tree(weighty(seen))
+    pieces = split_along_tree(graph, tree, max_modules)
+    return settled(graph, pieces, neighbours=neighbours), tree
 
 
 def split_along_tree(
@@ -54,83 +64,43 @@ def split_inside(
     inflation: float,
     max_modules: int,
     neighbours: Neighbours,
+    min_units: int = 3,
 ) -> NDArray[np.int64]:
-    """Pieces split along a cut tree of what is inside them, for as long as that gains Q.
+    """Pieces split along a cut tree of what is inside them, for as long as Q rises.
 
-    Two parts that a third one reads are closer to it than to each other: the tree of the whole
-    graph has no edge between the two, but the tree of the piece that they are left in has.
+    Two parts that a third one reads are closer to it than to each other, so that no edge of the
+    whole graph's tree may part them; the tree of the piece that they are left in does.
+
+    Args:
+        graph: the true capacities, whose Q decides.
+        pieces: (n,) where to start.
+        inflation: power of the capacities that the trees are built on.
+        max_modules: pieces are not split into more than this.
+        neighbours: of `graph`.
+        min_units: no part that is split off is smaller than this.
     """
     q = newman_q(graph, pieces)
     while True:
         inside = pieces[graph.sources] == pieces[graph.targets]
         capacities = np.where(inside, graph.capacities, 0.0)
         tree = cut_tree(weighty(graph.with_capacities(capacities).inflated(inflation)))
-        parts = split_along_tree(graph, tree, max_modules)
-        finer = pieces * (int(parts.max()) + 1) + parts
-        finer = settled(graph, finer, neighbours=neighbours)
+        parts = split_along_tree(graph, tree, max_modules, min_units)
+        finer = settled(graph, _crossed(pieces, parts, min_units), min_units, neighbours=neighbours)
         finer_q = newman_q(graph, finer)
-        if finer_q <= q + SAME_Q:
+        if finer_q <= q + SAME_Q or finer.max() >= max_modules:
             return pieces
         pieces, q = finer, finer_q
 
 
-def module_masses(graph: UnitGraph, labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(k, k) symmetric share of twice the total capacity that joins each pair of modules.
-
-    Sums to 1; row sums are the modules' shares of volume.
-    """
-    k = int(labels.max()) + 1
-    mass: NDArray[np.float64] = _one_way_masses(
-        graph.sources, graph.targets, graph.capacities, labels.astype(np.int64), np.zeros((k, k))
-    )
-    mass = mass + mass.T
-    total = mass.sum()
-    return mass / total if total else mass
-
-
-def newman_q(graph: UnitGraph, labels: NDArray[np.int64]) -> float:
-    """Newman's modularity of a partition under the graph's capacities; 0 for one module.
-
-    Q = sum over modules of (share of capacity inside - squared share of volume);
-    Newman and Girvan (2004), weighted form of Newman (2004).
-    """
-    mass = module_masses(graph, labels)
-    return float(np.trace(mass) - (mass.sum(1) ** 2).sum())
-
-
-def merge_order(mass: NDArray[np.float64]) -> list[tuple[int, int, float]]:
-    """Agglomeration of modules, each time the pair whose merger costs the least Q.
-
-    Args:
-        mass: (k, k) from `module_masses`.
-
-    Returns:
-        k - 1 triples (a, b, cost in Q); a merger's result has id k, k + 1, ... as in scipy's
-        linkage matrices. A negative cost is a gain.
-    """
-    pairs, costs = _merge_order(np.ascontiguousarray(mass, np.float64))
-    return [(a, b, cost) for (a, b), cost in zip(pairs.tolist(), costs.tolist(), strict=True)]
-
-
-def separations(
-    mass: NDArray[np.float64], merges: Sequence[tuple[int, int, float]]
-) -> NDArray[np.float64]:
-    """(k - 1,) how far apart the two modules of each merger are.
-
-    1 where nothing joins them, 0 where as much joins them as their volumes let expect, so
-    that it can be compared between modules of any size and number. It is the merger's cost in
-    Q, as a share of what it would be with nothing between them.
-
-    Args:
-        mass: (k, k) from `module_masses`.
-        merges: of `mass`, from `merge_order`.
-    """
-    volume, apart = mass.sum(1).tolist(), []
-    for a, b, cost in merges:
-        expected = 2 * volume[a] * volume[b]
-        apart.append(cost / expected if expected else 0.0)
-        volume.append(volume[a] + volume[b])
-    return np.array(apart)
+def _crossed(
+    pieces: NDArray[np.int64], parts: NDArray[np.int64], min_units: int
+) -> NDArray[np.int64]:
+    """`pieces` as `parts` cross them; what is smaller than `min_units` stays with the largest."""
+    table = np.zeros((pieces.max() + 1, parts.max() + 1), np.int64)
+    np.add.at(table, (pieces, parts), 1)
+    into = np.where(table >= min_units, np.arange(table.shape[1]), table.argmax(1)[:, None])
+    crossed: NDArray[np.int64] = pieces * table.shape[1] + into[pieces, parts]
+    return crossed
 
 
 def settled(
@@ -162,17 +132,6 @@ def settled(
         if not gaining:
             return labels
         labels = merged(labels, merges[:gaining])
-
-
-def merged(
-    labels: NDArray[np.int64], merges: Sequence[tuple[int, int, float]]
-) -> NDArray[np.int64]:
-    """(n,) `labels` after these mergers, numbered anew from 0."""
-    k = int(labels.max()) + 1
-    now = np.arange(k)
-    for step, (a, b, _) in enumerate(merges):
-        now[(now == a) | (now == b)] = k + step
-    return np.unique(now, return_inverse=True)[1][labels].astype(np.int64)
 
 
 class Neighbours(NamedTuple):
@@ -216,39 +175,6 @@ def _rows(n, sources, targets, capacities):
         at[u] += 1
         at[v] += 1
     return starts, others, values, degrees
-
-
-@njit(cache=True, nogil=True)
-def _one_way_masses(sources, targets, capacities, labels, mass):
-    """`mass` (k, k) and the capacity of each edge, at its source's and its target's module."""
-    for e in range(len(sources)):
-        mass[labels[sources[e]], labels[targets[e]]] += capacities[e]
-    return mass
-
-
-@njit(cache=True, nogil=True)
-def _merge_order(mass):
-    """(k - 1, 2) ids and (k - 1,) costs of the mergers of `merge_order`."""
-    k = len(mass)
-    mass, ids, alive = mass.copy(), np.arange(k), np.arange(k)
-    pairs, costs = np.zeros((max(k - 1, 0), 2), np.int64), np.zeros(max(k - 1, 0))
-    volume = mass.sum(1)
-    for step in range(k - 1):
-        left, best, a, b = k - step, np.inf, 0, 1
-        for i in range(left):
-            u = alive[i]
-            for j in range(i + 1, left):
-                cost = 2 * (volume[u] * volume[alive[j]] - mass[u, alive[j]])
-                if cost < best:
-                    best, a, b = cost, i, j
-        u, v = alive[a], alive[b]
-        pairs[step, 0], pairs[step, 1], costs[step] = ids[u], ids[v], best
-        mass[u] += mass[v]
-        mass[:, u] += mass[:, v]
-        volume[u] += volume[v]
-        ids[u] = k + step
-        alive[b : left - 1] = alive[b + 1 : left].copy()
-    return pairs, costs
 
 
 @njit(cache=True, nogil=True)

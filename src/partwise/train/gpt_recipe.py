@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from partwise.errors import RecipeError, require_at_least
+from partwise.checks import require_at_least
+from partwise.errors import RecipeError
 from partwise.loss.share_schedule import ShareSchedule
 from partwise.train.tracking import TRACKERS
 
