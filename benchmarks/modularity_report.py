@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -473,14 +474,20 @@ def detector_table(rows: Sequence[Row]) -> str:
     ])  # fmt: skip
 
 
+def made_from(record: Path, rows: Sequence[Row]) -> str:
+    """What a page was made from: the record, and how many of its rows each commit made."""
+    commits = Counter(row["commit"][:7] for row in rows)
+    made = ", ".join(f"{count:,} at {commit}" for commit, count in commits.most_common())
+    command = "Made by `python -m benchmarks.modularity_report`"
+    return f"{command} from `{record.name}` (rows: {made}).\n\n"
+
+
 def main() -> None:
     """Makes every table and plot whose record exists."""
     record, detector = RESULTS / "modularity.json", RESULTS / "detector.json"
-    made = "Made by `python -m benchmarks.modularity_report` from `{}` (commit {}).\n\n"
     if record.exists():
-        content = json.loads(record.read_text())
-        rows = content["rows"]
-        text = made.format(record.name, content["machine"]["commit"])
+        rows = json.loads(record.read_text())["rows"]
+        text = made_from(record, rows)
         text += "![Pareto fronts](modularity_pareto.svg)\n\n## Bars, method `ours`\n\n"
         text += f"{BARS}\n\n{bars(rows)}\n\n"
         text += f"## Ours against each peer\n\n{FRONTS}\n\n{fronts(rows)}\n\n"
@@ -488,9 +495,8 @@ def main() -> None:
         write_text(RESULTS / "modularity.md", "# Modularity study\n\n" + text)
         write_text(RESULTS / "modularity_pareto.svg", pareto(rows))
     if detector.exists():
-        content = json.loads(detector.read_text())
-        text = made.format(detector.name, content["machine"]["commit"])
-        text += detector_table(content["rows"]) + "\n"
+        rows = json.loads(detector.read_text())["rows"]
+        text = made_from(detector, rows) + detector_table(rows) + "\n"
         write_text(RESULTS / "detector.md", "# The detector alone\n\n" + text)
 
 

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,6 +100,14 @@ ROWS = [
         ("ours", 0.05, 0.4, 0.01), ("l1", 1.0, 0.39, 0.2), ("bimt", 1.0, 0.41, 0.1),
     )
 ]  # fmt: skip
+
+
+def test_pages_say_which_commits_made_their_rows():
+    rows = [{"commit": commit * 40} for commit in "abb"]
+    assert modularity_report.made_from(Path("x/y.json"), rows) == (
+        "Made by `python -m benchmarks.modularity_report` from `y.json` "
+        "(rows: 2 at bbbbbbb, 1 at aaaaaaa).\n\n"
+    )
 
 
 def test_tables_mark_the_front():
