@@ -174,6 +174,12 @@ def train(
         f"{metrics['claims_ce']:.4f}, accuracy {metrics['claims_accuracy']:.1%}, "
         f"modules {metrics['modules']}"
     )
+    budget = trainer.recipe.cut_tree.budget
+    if budget and metrics["modules"] == 1:
+        console.print(
+            f"No modules could be held apart within the budget of {budget:.1%}: the task may have "
+            "none, or they cost more, which a larger budget allows."
+        )
 
 
 @app.command()

@@ -64,6 +64,15 @@ def test_the_stages_follow_one_another(run):
     assert len(json.loads((run / "modules.json").read_text())["labels"]) == 14 + 8 + 2
 
 
+def test_a_budget_that_held_no_modules_apart_says_so(run, tmp_path):
+    within = RECIPE.partition("l1 =")[0] + "[training]\nsteps = 40\n[cut_tree]\nbudget = 0.025\n"
+    (tmp_path / "recipe.toml").write_text(within)
+    done = partwise("train", tmp_path / "recipe.toml", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "No modules could be held apart within the budget of 2.5%" in done.stdout
+    assert "held apart" not in partwise("cut", run).stdout
+
+
 def test_cut_takes_any_mlp_checkpoint(tmp_path):
     save_file(mlp([4, 6, 2]).state_dict(), tmp_path / "m.safetensors")
     done = partwise("cut", tmp_path / "m.safetensors", "--out", tmp_path / "modules.json")
