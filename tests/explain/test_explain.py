@@ -23,6 +23,7 @@ from partwise.explain.values import (
     InterfaceClaim,
     NoEffectClaim,
     ProgramClaim,
+    Share,
 )
 from partwise.explain.verification import verify_claim
 from partwise.tasks import task_from_arrays
@@ -73,6 +74,17 @@ def test_what_a_module_hears_from_another_may_matter(subject):
     reading = ProgramWriter().write(module_evidence(reader, 0))
     for words, claimed in ((alone, True), (reading, False)):
         assert any(isinstance(claim, IgnoresClaim) for claim in words.claims) == claimed
+
+
+def test_a_module_without_outputs_informs_and_others_may_matter(subject):
+    evidence = module_evidence(subject, 0)
+    units = {**evidence.units, [*evidence.units][-1]: ()}
+    passing = evidence.model_copy(update={"feeds": (Share(name="module 1", share=0.5),)})
+    informing = ProgramWriter().write(evidence.model_copy(update={"units": units}))
+    assert informing.name == "informs 'both'"
+    assert informing.sentence == "Reads input 0 and input 1 and informs 'both'."
+    for words in (informing, ProgramWriter().write(passing)):
+        assert not any(isinstance(claim, IgnoresClaim) for claim in words.claims)
 
 
 def test_evidence_never_sees_the_test_samples(subject):

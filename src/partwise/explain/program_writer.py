@@ -26,7 +26,7 @@ CLEAR = 0.2  # an effect worth claiming; this and the next two in nats, or share
 IDLE = 0.02  # an effect not worth speaking of
 MARGIN = 0.05  # how far held-out data may stray from "no effect"
 TELLING = 0.6  # F1 at which a unit is said to stand for an answer
-PASSED_ON = 0.05  # share read from other modules from which on what they read may matter too
+PASSED_ON = 0.05  # share read from or fed to other modules from which on their inputs may matter
 SLACK = 0.8  # share of a fitted score that is claimed to hold on held-out data
 
 
@@ -54,19 +54,22 @@ def _of_module(evidence: Evidence) -> Description:
     calm = [effect for effect in evidence.effects if abs(effect.added) <= IDLE]
     names = _and([f"'{effect.name}'" for effect in moved])
     region, rest = _reading_region(evidence)
+    answers = bool([*evidence.units.values()][-1])  # it has outputs of its own
+    verb = "answers" if answers else "informs"
+    is_alone = answers and max(rest, _fed_to_modules(evidence)) < PASSED_ON
     if moved:
-        sentence = f"Reads {region} and answers {names}."
+        sentence = f"Reads {region} and {verb} {names}."
     else:
         sentence = f"Reads {region}; no question depends on it by {_clear(evidence)} or more."
     return Description(
-        name=f"answers {names}"[:80] if moved else "no clear role",
+        name=f"{verb} {names}"[:80] if moved else "no clear role",
         sentence=sentence[:400],
         paragraph=" ".join(_details(evidence, moved, rest))[:2000],
         program=evidence.fitted,
         claims=(
             *(_effect_claim(effect) for effect in moved),
             *(_no_effect_claim(effect) for effect in calm),
-            *(_ignores_claims(evidence, moved) if rest < PASSED_ON else ()),
+            *(_ignores_claims(evidence, moved) if is_alone else ()),
             *_activation_claims(evidence),
             *_program_claims(evidence),
         ),
@@ -141,6 +144,11 @@ def _reading_region(evidence: Evidence) -> tuple[str, float]:
         f"rows {rows.min()}-{rows.max()}, columns {columns.min()}-{columns.max()} {whole}",
         others,
     )
+
+
+def _fed_to_modules(evidence: Evidence) -> float:
+    """The share of what it feeds that goes to other modules, where more may join it."""
+    return sum(share.share for share in evidence.feeds if share.name.startswith("module "))
 
 
 def _effect_claim(effect: HeadEffect) -> Claim:
