@@ -64,8 +64,7 @@ def _structureless(layers: str, kind: str, seed: int) -> Row:
     else:
         graph, _ = planted_blocks(widths, 1, 1.0, seed)
         if kind == "thinned":
-            kept = np.random.default_rng(seed).random(graph.m) < 0.2
-            graph = graph.with_capacities(np.where(kept, graph.capacities, 0.0))
+            graph = graph.keeping(np.random.default_rng(seed).random(graph.m) < 0.2)
     found, weak = (find_modules(graph, seed=seed, weak=weak) for weak in (False, True))
     row: Row = {"modules_ours": found.modules, "modules_weak": weak.modules}
     return row | {"modules_leiden": int(leiden(graph).max()) + 1}

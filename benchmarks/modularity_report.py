@@ -23,6 +23,8 @@ from benchmarks.records import Row
 from partwise.files import write_text
 from partwise.modules.agreement import stability
 
+Score = Callable[[Row], float]
+
 RESULTS = Path(__file__).parent / "results"
 COLUMNS = (
     ("held_out_loss", "held-out loss"),
@@ -151,13 +153,24 @@ def point(rows: Sequence[Row]) -> tuple[float, float]:
     return mean(row["held_out_loss"] for row in rows), mean(interface(row) for row in rows)
 
 
+def held_out_loss(row: Row) -> float:
+    """A row's held-out loss."""
+    return float(row["held_out_loss"])
+
+
+def lower_in(rows: Sequence[Row], other: Sequence[Row]) -> list[Score]:
+    """The scores whose mean is lower than the other's, where they are not alike (IDLE, ALIKE)."""
+    floors = {held_out_loss: 0.0, interface: IDLE}
+    return [
+        score
+        for score, floor in floors.items()
+        if max(mean(map(score, rows)), floor) * (1 + ALIKE) < max(mean(map(score, other)), floor)
+    ]
+
+
 def dominated(rows: Sequence[Row], other: Sequence[Row]) -> bool:
-    """Whether `other` is as good in loss and interface, and better in one (see IDLE, ALIKE)."""
-    (loss, share), (loss_other, share_other) = point(rows), point(other)
-    share, share_other = max(share, IDLE), max(share_other, IDLE)
-    if loss_other > loss * (1 + ALIKE) or share_other > share * (1 + ALIKE):
-        return False
-    return loss > loss_other * (1 + ALIKE) or share > share_other * (1 + ALIKE)
+    """Whether `other` is as good in loss and interface, and better in one."""
+    return not lower_in(rows, other) and bool(lower_in(other, rows))
 
 
 def fronts(rows: Sequence[Row]) -> str:
@@ -224,22 +237,12 @@ def _sure(cell: str, is_shown: bool) -> str:
     return cell if is_shown else f"~{cell}"
 
 
-def held_out_loss(row: Row) -> float:
-    """A row's held-out loss."""
-    return float(row["held_out_loss"])
-
-
 def _is_shown(rows: Sequence[Row], other: Sequence[Row]) -> bool:
-    """Whether a paired interval shows the loss or the interface lower, where they are not alike."""
-    (loss, share), (loss_other, share_other) = point(rows), point(other)
-    loss_differs = loss * (1 + ALIKE) < loss_other
-    share_differs = max(share, IDLE) * (1 + ALIKE) < max(share_other, IDLE)
-    return (loss_differs and _is_lower(rows, other, held_out_loss)) or (
-        share_differs and _is_lower(rows, other, interface)
-    )
+    """Whether a paired interval shows a score lower, of those that are not alike."""
+    return any(_is_lower(rows, other, score) for score in lower_in(rows, other))
 
 
-def _is_lower(rows: Sequence[Row], other: Sequence[Row], score: Callable[[Row], float]) -> bool:
+def _is_lower(rows: Sequence[Row], other: Sequence[Row], score: Score) -> bool:
     """Whether a score is lower than the other's at the same seeds, by a paired 95% interval."""
     theirs = {row["seed"]: score(row) for row in other}
     gaps = [score(row) - theirs[row["seed"]] for row in rows if row["seed"] in theirs]

@@ -36,7 +36,7 @@ class Lesions:
         self._means: dict[str, Tensor] = {}
         self._channel = channel_of(_layer(model, units.blocks[-1]))
         with self._hooks(self._record), torch.no_grad():
-            self._output_mean = _channel_means(model(reference), self._channel)
+            self._output_mean = per_channel(model(reference), self._channel).mean(0)
 
     @torch.no_grad()
     def outputs(self, x: Tensor, held: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class Lesions:
         return values
 
     def _record(self, block: WeightBlock, value: Tensor, channel: int) -> Tensor:
-        self._means[block.parameter] = _channel_means(value.detach(), channel)
+        self._means[block.parameter] = per_channel(value.detach(), channel).mean(0)
         return value
 
     @contextlib.contextmanager
@@ -101,11 +101,6 @@ def without_interfaces(
         pair: remove only what joins these two modules.
     """
     return MaskedRun(model, inside_modules(model, units, labels, pair))(x)
-
-
-def _channel_means(value: Tensor, channel: int) -> Tensor:
-    """(c,) means over samples and positions."""
-    return value.movedim(channel, -1).flatten(0, -2).mean(0)
 
 
 def _held(value: Tensor, held: Tensor, means: Tensor, channel: int) -> Tensor:

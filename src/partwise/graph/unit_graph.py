@@ -114,6 +114,10 @@ class UnitGraph:
             raise GraphError(f"the graph has {self.m} edges, got {len(c)} capacities")
         return UnitGraph(self.n, self.sources, self.targets, c, self.groups)
 
+    def keeping(self, kept: NDArray[np.bool_]) -> UnitGraph:
+        """The same edges, without capacity where `kept` (m,) is false."""
+        return self.with_capacities(np.where(kept, self.capacities, 0.0))
+
     def inflated(self, p: float) -> UnitGraph:
         """Capacities raised to the power `p` after scaling the largest to 1.
 

@@ -254,8 +254,7 @@ def finer_nest(
     parts, count = np.zeros_like(labels), 0
     for module in range(int(labels.max()) + 1):
         own = labels == module
-        inside = own[graph.sources] & own[graph.targets]
-        found = search_modules(graph.with_capacities(np.where(inside, graph.capacities, 0.0)))
+        found = search_modules(graph.keeping(own[graph.sources] & own[graph.targets]))
         numbers, own_parts = np.unique(found.pieces[own], return_inverse=True)
         parts[own], count = count + own_parts, count + len(numbers)
     return parts, tuple(merge_order(module_masses(graph, parts)))

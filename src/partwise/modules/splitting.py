@@ -81,9 +81,8 @@ def split_inside(
     """
     q = newman_q(graph, pieces)
     while True:
-        inside = pieces[graph.sources] == pieces[graph.targets]
-        capacities = np.where(inside, graph.capacities, 0.0)
-        tree = cut_tree(weighty(graph.with_capacities(capacities).inflated(inflation)))
+        inside = graph.keeping(pieces[graph.sources] == pieces[graph.targets])
+        tree = cut_tree(weighty(inside.inflated(inflation)))
         parts = split_along_tree(graph, tree, max_modules, min_units)
         finer = settled(graph, _crossed(pieces, parts, min_units), min_units, neighbours=neighbours)
         finer_q = newman_q(graph, finer)
