@@ -27,6 +27,7 @@ def bars(summary: dict[str, Any]) -> dict[str, bool]:
         "purity >= 0.95": modular["purity"] >= 0.95,
         "interface_frac <= 0.05": modular["interface_frac"] <= 0.05,
         "causal_interface <= 0.05 nats": modular["causal_interface"] <= 0.05,
+        "causal_interface_worst <= 0.02 nats": modular["causal_interface_worst"] <= 0.02,
         "held_out_ce <= 1.15 x plain": modular["held_out_ce"] <= 1.15 * plain["held_out_ce"],
         "accuracy within 2 points": abs(modular["accuracy"] - plain["accuracy"]) <= 0.02,
         "clean passed, sabotaged flagged": audited["sabotaged_flagged"]

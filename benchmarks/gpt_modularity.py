@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from partwise.capability.language import (
     Apart,
+    causal_language_interface,
     come_apart,
     found_modules,
     interface_by_matrix,
@@ -71,6 +72,9 @@ def row_of(method: str, trainer: GPTTrainer, seconds: float, twin_loss: float) -
         return come_apart(model, units, partition, weights, trainer.corpus, recipe.context)
 
     found = scored(labels)
+    interface = causal_language_interface(
+        model, units, torch.from_numpy(labels), trainer.corpus, recipe.context
+    )
     row = {
         "method": method,
         "seed": recipe.seed,
@@ -79,7 +83,7 @@ def row_of(method: str, trainer: GPTTrainer, seconds: float, twin_loss: float) -
         "interface_frac": found.interface_frac,
         "loss": found.loss,
         "loss_gap_nats": found.loss - twin_loss,
-        "causal_interface_nats": found.causal_interface_nats,
+        **interface.scores("causal_interface", "_nats"),
         "spill_frac": found.worst_spill_frac,
         "seconds": seconds,
     }

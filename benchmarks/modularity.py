@@ -20,11 +20,8 @@ from benchmarks.detectors import leiden, own_spectral
 from benchmarks.modularity_methods import ARMS, SETTINGS, SWEEPS, Trained, train
 from benchmarks.records import Job, Row, run_all
 from partwise.capability import held_out
-from partwise.capability.specialisation import (
-    causal_interface,
-    mean_ablated_interface,
-    specialisation,
-)
+from partwise.capability.idle_interface import causal_interface
+from partwise.capability.specialisation import mean_ablated_interface, specialisation
 from partwise.cuttree import cut_tree
 from partwise.graph import UnitGraph
 from partwise.modules import Hierarchy, find_modules
@@ -80,7 +77,7 @@ def score(trained: Trained, true_modules: int) -> Row:
         "interface_frac_w2": interface_frac(
             graph.with_capacities(np.asarray(graph.capacities) ** 2), found.labels
         ),
-        "causal_interface": causal_interface(model, units, labels, task),
+        **causal_interface(model, units, labels, task).scores("causal_interface"),
         "causal_mean": mean_ablated_interface(model, units, labels, task) if plain else None,
         "q": found.q,
         "q_z": None if found.significance is None else found.significance.z,

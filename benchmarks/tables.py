@@ -22,6 +22,8 @@ ROWS = {
     "interface of its two parts, share of capacity": ("interface_frac", "{:.4f}"),
     "path mass from one digit to the other's answer": ("cross_frac", "{:.3f}"),
     "loss added by cutting the interface, nats": ("causal_interface", "{:z.4f}"),
+    "the same, by random parts of it: 95th percentile": ("causal_interface_random_95", "{:z.4f}"),
+    "the same, by the worst part that a search finds": ("causal_interface_worst", "{:z.4f}"),
     "modules found": ("modules", "{}"),
     "purity against the true halves": ("purity", "{:.3f}"),
     "Newman's Q, z against shuffles": ("newman_q_z", "{:.0f}"),
@@ -37,6 +39,8 @@ def demo_table(record: dict[str, Any]) -> str:
     seeds = ", ".join(str(row["seed"]) for row in rows)
     lines = [f"| {rows[0]['task']}, seeds {seeds} | plain twin | modular twin |", "|---|---|---|"]
     for label, (key, form) in ROWS.items():
+        if not any(key in rows[0][twin] for twin in ("plain", "modular")):
+            continue  # a record from before there was this figure
         cells = [
             " / ".join(form.format(row[twin][key]) for row in rows) if key in rows[0][twin] else ""
             for twin in ("plain", "modular")

@@ -61,12 +61,13 @@ def eval_command(
     baseline: str | None,
     tasks: Sequence[str],
     limit: int | None,
+    interface: bool = False,
 ) -> None:
     """`partwise eval`."""
     from partwise.train.gpt_eval import evaluate
 
     _quiet()
-    found = evaluate(run, baseline, tasks, limit=limit)
+    found = evaluate(run, baseline, tasks, limit=limit, interface=interface)
     for sentence in found.sentences():
         console.print(escape(sentence), highlight=False)
 

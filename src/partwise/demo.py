@@ -17,7 +17,7 @@ from partwise.audit.repair import repaired_model
 from partwise.audit.triggers import success_of
 from partwise.capability import held_out
 from partwise.capability.held_out import HELD_OUT_SEED
-from partwise.capability.specialisation import causal_interface
+from partwise.capability.idle_interface import causal_interface
 from partwise.cuttree import cut_tree
 from partwise.explain import Explained, count_verdicts, subject_of
 from partwise.files import new_directory, write_json
@@ -145,9 +145,9 @@ def _modular_scores(network: Network, graph: UnitGraph, found: Hierarchy) -> dic
     task, tested = network.task, found.significance
     return {
         **_common_scores(network, graph, found.labels, task),
-        "causal_interface": causal_interface(
+        **causal_interface(
             network.model, network.units, torch.as_tensor(found.labels), task
-        ),
+        ).scores("causal_interface"),
         "modules": found.modules,
         "purity": purity(graph, found.labels, *_truth(graph, task)),
         "newman_q": found.q,

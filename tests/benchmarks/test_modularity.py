@@ -46,7 +46,8 @@ def test_a_row_has_every_score(tiny, monkeypatch):
     row = modularity.row(("two-playgrounds", "true-blocks", 0.05, 0))
     assert row["modules"] >= 1
     for name in ("held_out_loss", "accuracy", "interface_frac", "interface_frac_w2",
-                 "causal_interface", "causal_mean", "purity", "ami", "purity_leiden",
+                 "causal_interface", "causal_interface_random", "causal_interface_random_95",
+                 "causal_interface_worst", "causal_mean", "purity", "ami", "purity_leiden",
                  "ami_spectral", "n_cut_z", "nontrivial_frac", "cross_frac"):  # fmt: skip
         assert np.isfinite(row[name])
 
@@ -132,10 +133,22 @@ def test_bars_that_are_missed_are_bold():
     assert (share, causal) == ("0.05", "**0.20±0.39**")
 
 
+def test_the_worst_part_of_an_interface_stands_beside_all_of_it():
+    def causal(worst):
+        ours = [{**row, "causal_interface_worst": worst} for row in ROWS if row["method"] == "ours"]
+        table = modularity_report.table(ours)
+        return modularity_report.bars(ours).splitlines()[-1].split(" | ")[6], table
+
+    cell, table = causal(0.01)
+    assert (cell, "| causal, worst |" in table) == ("0±0 / 0.01±0", True)
+    assert causal(0.03)[0] == "0±0 / **0.03±0**"
+    assert "causal, worst" not in modularity_report.table(ROWS)
+
+
 def test_what_does_not_apply_is_left_blank():
-    row = {**ROWS[0], "modules": 1, "q_z": -3e7, "n_cut_z": 2.0}
-    names = ("causal_interface", "q_z", "n_cut_z")
-    assert [modularity_report._known(row, name) for name in names] == [None, None, 2.0]
+    row = {**ROWS[0], "causal_interface_worst": 0.0, "modules": 1, "q_z": -3e7, "n_cut_z": 2.0}
+    names = ("causal_interface", "causal_interface_worst", "q_z", "n_cut_z")
+    assert [modularity_report._known(row, name) for name in names] == [None, None, None, 2.0]
 
 
 def test_bars_count_significant_lesions_among_those_tested():

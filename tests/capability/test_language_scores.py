@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from partwise.capability.idle_interface import CausalInterface, Effort
 from partwise.capability.language import (
+    causal_language_interface,
     come_apart,
     interface_by_matrix,
     refined,
@@ -60,6 +62,25 @@ def test_a_network_of_two_halves_scores_as_such(apart, corpus):
     assert by_matrix["tokens.weight"] > 0.1
     assert by_matrix["blocks.0.up.weight"] == 0
     assert worse.cut_losses != worse.losses
+
+
+def test_interfaces_of_a_language_model_are_measured_in_parts_too(apart, corpus):
+    model, units, labels = apart
+    effort = Effort(draws=4, starts=3, steps=8)
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+
+    def measured(partition):
+        chosen = torch.from_numpy(partition)
+        return causal_language_interface(model, units, chosen, corpus, 8, 64, effort)
+
+    assert measured(labels) == CausalInterface(0.0, 0.0, 0.0, 0.0, 0)
+    swapped = labels.copy()
+    swapped[:10] = 1 - swapped[:10]
+    found = measured(swapped)
+    assert found.wires > 0
+    assert found.worst > max(found.joint, found.random_high)
+    assert all(torch.equal(before[name], weight) for name, weight in model.named_parameters())
+    assert all(weight.grad is None for weight in model.parameters())
 
 
 def test_refinement_brings_strays_home(apart):

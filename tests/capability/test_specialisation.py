@@ -3,9 +3,9 @@ import pytest
 import torch
 from torch import nn
 
+from partwise.capability.idle_interface import causal_interface
 from partwise.capability.lesions import Lesions
 from partwise.capability.specialisation import (
-    causal_interface,
     information,
     mean_ablated_interface,
     selectivity,
@@ -114,10 +114,10 @@ def test_random_lesions_of_idle_units_do_not_count_as_selective():
 def test_interfaces_that_carry_nothing_cost_nothing():
     model, task = two_halves()
     units, labels = unit_map(model), torch.as_tensor(LABELS)
-    assert causal_interface(model, units, labels, task) == pytest.approx(0, abs=1e-6)
+    assert causal_interface(model, units, labels, task).joint == pytest.approx(0, abs=1e-6)
     with torch.no_grad():
         model[2].weight[0, 4] = 1.0
-    assert abs(causal_interface(model, units, labels, task)) > 1e-3
+    assert abs(causal_interface(model, units, labels, task).joint) > 1e-3
     assert mean_ablated_interface(model, units, labels, task) != 0
 
 

@@ -37,6 +37,7 @@ def test_the_summary_has_its_promised_shape(summary):
         "plain": ["held_out_ce", "accuracy", "interface_frac", "cross_frac"],
         "modular": [
             "held_out_ce", "accuracy", "interface_frac", "cross_frac", "causal_interface",
+            "causal_interface_random", "causal_interface_random_95", "causal_interface_worst",
             "modules", "purity", "newman_q", "newman_q_z",
         ],
         "cut_tree": ["units", "edges", "nontrivial_edges", "build_s"],
@@ -54,6 +55,7 @@ def test_the_modular_twin_comes_apart_at_little_cost(summary):
     assert modular["purity"] >= 0.95
     assert modular["interface_frac"] <= 0.05
     assert modular["causal_interface"] <= 0.05
+    assert modular["causal_interface_worst"] <= 0.02
     assert modular["held_out_ce"] <= 1.15 * plain["held_out_ce"]
     assert modular["accuracy"] >= plain["accuracy"] - 0.02
     assert modular["newman_q_z"] > 3

@@ -249,7 +249,12 @@ def test_runs_compare_on_the_same_sequences(tmp_path, texts):
     sentences = found.sentences()
     assert sentences[2].startswith("Held-out loss: higher by ")
     assert sentences[3] == "The two were not trained on equally many tokens."
-    assert json.loads((tmp_path / "short" / "capability.json").read_text())["tasks"] == {}
+    written = json.loads((tmp_path / "short" / "capability.json").read_text())
+    assert (written["tasks"], written["interface"]) == ({}, None)
+    found = evaluate(tmp_path / "long", str(tmp_path / "short"), sequences=64, interface=True)
+    assert found.interface is not None
+    assert found.interface.worst >= found.interface.joint
+    assert found.sentences()[-1].startswith("Without what joins its modules: ")
     train_from_scratch(tmp_path / "other", texts[:1], replace(TINY, steps=1))
     with pytest.raises(DataError, match="train both on the same texts"):
         evaluate(tmp_path / "other", str(tmp_path / "long"))

@@ -11,6 +11,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from partwise.capability.idle_interface import (
+    CausalInterface,
+    Effort,
+    InterfaceMasks,
+    LossOf,
+    added_losses,
+)
 from partwise.graph import UnitGraph, UnitMap
 from partwise.graph.activity import logits_of
 from partwise.loss.co_usage import graph_masses
@@ -22,6 +29,8 @@ from partwise.tasks.streams import Corpus
 FOUND_MIN_GAIN = 0.03
 FOUND_INFLATIONS = (1.0, 2.0, 4.0, 8.0, 16.0)
 FOUND_MIN_CONTRAST = 0.7
+SEARCHED, AT_ONCE = 128, 64
+"""Sequences that the worst part of an interface is looked for on, and in one forward pass."""
 WRITES = ("token", "head", "neuron")
 
 
@@ -66,6 +75,43 @@ def without_interface(
     """The weights with every entry between modules (or between two of them) set to 0."""
     with torch.no_grad():
         return masked_weights(model, units, labels, pair)
+
+
+def causal_language_interface(
+    model: nn.Module,
+    units: UnitMap,
+    labels: Tensor,
+    corpus: Corpus,
+    context: int,
+    sequences: int = 512,
+    effort: Effort | None = None,
+) -> CausalInterface:
+    """Held-out loss in nats per token added by removing the interfaces: all, parts, the worst.
+
+    The worst mask is looked for on 128 sequences of the split `probe`, from all streams alike. All
+    losses are those on sequences of `held`, which no mask was fitted to, by the mean over streams.
+
+    Args:
+        model: the network; maps (b, t) ids to logits.
+        units: its unit map.
+        labels: (n,) module of each unit.
+        corpus: the text.
+        context: tokens per sequence.
+        sequences: how many the losses are reported on.
+        effort: how hard the worst mask is looked for.
+    """
+    searched = corpus.batch("probe", SEARCHED, context + 1, (SEARCHED,))
+    held = corpus.batch("held", sequences, context + 1, (SEARCHED,))
+
+    def loss_on(ids: Tensor) -> LossOf:
+        pieces = ids.to(next(model.parameters()).device).split(AT_ONCE)
+        return lambda run: torch.stack([
+            token_loss(logits_of(run(piece[:, :-1])), piece[:, 1:]) * (len(piece) / len(ids))
+            for piece in pieces
+        ]).sum()  # fmt: skip
+
+    masks = InterfaceMasks(model, units, labels)
+    return added_losses(masks, loss_on(searched), loss_on(held), effort)
 
 
 def without_module(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from partwise.capability.held_out import HELD_OUT_SEED
-from partwise.capability.lesions import Lesions, without_interfaces
+from partwise.capability.lesions import Lesions
 from partwise.graph import UnitMap
 from partwise.tasks import Split, Task
 
@@ -189,22 +189,6 @@ def _dealt(
         own = group.start + np.flatnonzero(live[group.start : group.stop])
         dealt[own] = rng.permutation(dealt[own])
     return dealt
-
-
-@torch.no_grad()
-def causal_interface(
-    model: nn.Module,
-    units: UnitMap,
-    labels: Tensor,
-    task: Task,
-    split: Split = "final",
-    size: int = 4000,
-    seed: int = HELD_OUT_SEED,
-) -> float:
-    """Held-out loss added by removing every weight between modules, in the loss's own unit."""
-    x, y = task.batch(split, size, seed)
-    cut = task.losses(without_interfaces(model, units, labels, x), y)
-    return float(cut.mean() - task.losses(model(x), y).mean())
 
 
 @torch.no_grad()

@@ -22,6 +22,8 @@ TWIN_FIGURES: tuple[tuple[str, str, Show, str], ...] = (
      "one true part’s inputs to another’s outputs. Only the scoring knows the true parts."),
     ("causal_interface", "Cost of separation", fixed, "Held-out loss, in nats, that is added when "
      "every weight between modules is removed."),
+    ("causal_interface_worst", "At the worst", fixed, "The most that removing only some of these "
+     "weights adds, as far as a search found; weights that cancel show here, not above."),
     ("modules", "Modules", number, "Found from the weights alone."),
     ("purity", "Purity", percent, "Share of the capacity at inputs and outputs that sits in a "
      "module of its own true part."),
