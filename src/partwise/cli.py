@@ -231,6 +231,13 @@ def evaluate(
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Items per task.", min=2)] = None,
+    interface: Annotated[
+        bool,
+        typer.Option(
+            "--interface",
+            help="Measure what joins its modules: without all of it, random parts, the worst part.",
+        ),
+    ] = False,
 ) -> None:
     """Say what a language model's run can do beside its baseline, with 95% intervals.
 
@@ -238,7 +245,7 @@ def evaluate(
     """
     from partwise import cli_gpt
 
-    cli_gpt.eval_command(console, run, baseline, task or [], limit)
+    cli_gpt.eval_command(console, run, baseline, task or [], limit, interface)
 
 
 @app.command()
@@ -410,6 +417,8 @@ def _summary_table(summary: dict[str, Any]) -> Table:
         table.add_row(label, f"{plain[key]:.4f}", f"{modular[key]:.4f}")
     z = modular["newman_q_z"]
     table.add_row("loss added by cutting the interface", "", f"{modular['causal_interface']:.4f}")
+    worst = modular["causal_interface_worst"]
+    table.add_row("by the worst partial cut of it", "", f"{worst:.4f}")
     table.add_row("modules (purity)", "", f"{modular['modules']} ({modular['purity']:.3f})")
     q = f"{modular['newman_q']:.3f}" + ("" if z is None else f" (z {z:.0f})")
     table.add_row("Newman's Q (z against shuffles)", "", q)
