@@ -43,7 +43,7 @@ def row(job: Job) -> Row:
 def _planted(job: Job) -> Row:
     _, layers, modules, cross, sparse, seed = job
     graph, truth = planted_blocks(_widths(layers), modules, cross, seed, sparse)
-    ours = find_modules(graph, null_samples=0, weak=True)
+    ours = find_modules(graph, null_samples=0)
     found = {
         "ours": ours.labels,
         "leiden": leiden(graph),
@@ -65,8 +65,10 @@ def _structureless(layers: str, kind: str, seed: int) -> Row:
         graph, _ = planted_blocks(widths, 1, 1.0, seed)
         if kind == "thinned":
             graph = graph.keeping(np.random.default_rng(seed).random(graph.m) < 0.2)
-    found, weak = (find_modules(graph, seed=seed, weak=weak) for weak in (False, True))
-    row: Row = {"modules_ours": found.modules, "modules_weak": weak.modules}
+    by_q, weak = (
+        find_modules(graph, seed=seed, method=method) for method in ("newman_q", "likelihood")
+    )
+    row: Row = {"modules_ours": by_q.modules, "modules_weak": weak.modules}
     return row | {"modules_leiden": int(leiden(graph).max()) + 1}
 
 

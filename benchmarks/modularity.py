@@ -64,7 +64,7 @@ def score(trained: Trained, true_modules: int) -> Row:
     """Capability, structure and function of a trained network."""
     model, units, task = trained.model, trained.units, trained.task
     graph = units.graph(model)
-    found = find_modules(graph)
+    found = find_modules(graph, method="newman_q")  # as in all rows of the record so far
     labels = torch.as_tensor(found.labels)
     held = held_out(model, task)
     plain = all(len(layer) == 2 for layer in _weights(trained))
@@ -159,7 +159,7 @@ def _n_cut_scores(graph: UnitGraph, modules: int) -> Row:
 def tree_scores(trained: Trained) -> Row:
     """How much of the tree of functions the nest of modules shows, at both levels."""
     graph = trained.units.graph(trained.model)
-    parts, merges = finer_nest(graph, find_modules(graph, null_samples=0).labels)
+    parts, merges = finer_nest(graph, find_modules(graph, null_samples=0, method="newman_q").labels)
     inputs = len(trained.task.inputs)
     scores = {}
     for name, level in zip(("coarse", "fine"), boolean_tree_levels(), strict=True):

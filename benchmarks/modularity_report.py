@@ -484,9 +484,9 @@ def detector_table(rows: Sequence[Row]) -> str:
         f"Cells with cross ≤ 0.5: {counted}; more than 0.02 behind Leiden in {behind['leiden']}, "
         f"behind spectral in {behind['spectral']}.",
         "",
-        f"Structureless networks split into modules, of {len(none)}: {split['ours']} by the "
-        f"default, {split['weak']} with `weak=True`, {split['leiden']} by Leiden. In the table, "
-        "*ours* is `weak=True`.",
+        f"Structureless networks split into modules, of {len(none)}: {split['ours']} by "
+        f"`method=\"newman_q\"`, {split['weak']} by likelihood, {split['leiden']} by Leiden. In "
+        "the table, *ours* is by likelihood.",
         "", *lines,
     ])  # fmt: skip
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from partwise.audit import AuditReport
     from partwise.explain import Explained
     from partwise.graph import UnitGraph
-    from partwise.modules import Hierarchy
+    from partwise.modules import Hierarchy, Significance
     from partwise.stages import Network
 
 app = typer.Typer(
@@ -265,6 +265,13 @@ def cut(
         bool,
         typer.Option("--in-force", help="Take the modules that the training held apart."),
     ] = False,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="likelihood, which also finds modules that are weakly apart, or newman_q, which "
+            "finds those only that hold more capacity than Newman's Q expects.",
+        ),
+    ] = "likelihood",
 ) -> None:
     """Build the cut tree of a network's weights and find its modules.
 
@@ -272,10 +279,17 @@ def cut(
 
     Example: partwise cut model.safetensors --out modules.json
     """
+    from partwise.modules.hierarchy import method_named
     from partwise.stages import cut_run, write_modules
 
     network = _open(path)
-    graph, found = cut_run(network, in_force)
+    with _progress() as watch:
+        graph, found = cut_run(
+            network,
+            in_force,
+            method_named(method),
+            on_step=lambda done, total: watch("find modules", done, total, {}),
+        )
     if out is not None:
         if out.exists():
             raise OutputError(f"{out} exists already; choose another output or remove it first")
@@ -386,7 +400,7 @@ def _progress() -> Iterator[Any]:
         def watch(stage: str, done: int, total: int, metrics: dict[str, Any]) -> None:
             if stage not in bars:
                 bars[stage] = progress.add_task(stage, total=total, figures="")
-            progress.update(bars[stage], completed=done)
+            progress.update(bars[stage], completed=done, total=total)
             if metrics:
                 progress.update(bars[stage], figures=_figures(metrics))
 
@@ -462,14 +476,21 @@ def _significance_words(found: Hierarchy) -> str:
     tested = found.significance
     if tested is None:
         return "No split of this network earns its keep: it is one module."
+    spread = "" if tested.z is None else f" ± {tested.null_std:.3f}"
     words = (
         f"Newman's Q {tested.q:.3f}; {tested.samples} shuffled networks reach "
-        f"{tested.null_mean:.3f} ± {tested.null_std:.3f} (z {tested.z:.1f}, "
-        f"p {tested.p_value:.3f})."
+        f"{tested.null_mean:.3f}{spread} ({_distance_words(tested)}p {tested.p_value:.3f})."
     )
     if found.modules == 1:
-        return words + " Not significant: it is one module."
+        why = "Not far enough beyond them" if tested.is_significant else "Not significant"
+        return f"{words} {why}: it is one module."
     return words if tested.is_significant else words + " Not significant by the weights alone."
+
+
+def _distance_words(tested: Significance) -> str:
+    if tested.by == "likelihood":
+        return "" if tested.beyond is None else f"by likelihood {tested.beyond:.1f} deviations, "
+    return "" if tested.z is None else f"z {tested.z:.1f}, "
 
 
 def _print_descriptions(explained: list[Explained]) -> None:

@@ -20,6 +20,7 @@ from partwise.files import read_json, write_json, write_text
 from partwise.graph import UnitGraph, UnitMap, unit_map
 from partwise.modules import (
     Hierarchy,
+    Method,
     Significance,
     find_modules,
     given_modules,
@@ -115,9 +116,18 @@ def train_run(
 
 
 def cut_network(
-    network: Network, seed: int = 0, in_force: bool = False
+    network: Network,
+    seed: int = 0,
+    in_force: bool = False,
+    method: Method = "likelihood",
+    on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[UnitGraph, Hierarchy]:
     """Unit graph and modules of a network: from its weights alone, or those that were in force.
+
+    Args:
+        network: what to take apart.
+        seed, method, on_step: as in `find_modules`.
+        in_force: take the modules that the training held apart.
 
     Raises:
         DataError: if those are asked for and the training held no modules apart.
@@ -126,9 +136,9 @@ def cut_network(
     if in_force:
         if network.in_force is None:
             raise DataError("this training held no modules apart; leave out --in-force")
-        return graph, given_modules(graph, network.in_force, seed=seed)
+        return graph, given_modules(graph, network.in_force, seed=seed, on_step=on_step)
     min_gain = 0.01 if network.recipe is None else network.recipe.cut_tree.min_gain
-    return graph, find_modules(graph, min_gain=min_gain, seed=seed)
+    return graph, find_modules(graph, min_gain=min_gain, seed=seed, method=method, on_step=on_step)
 
 
 def write_modules(path: Path, graph: UnitGraph, found: Hierarchy) -> None:
@@ -202,13 +212,18 @@ def _hierarchy(saved: dict[str, Any]) -> Hierarchy:
         ),
         inflation=saved["inflation"],
         q=saved["newman_q"],
-        significance=None if tested is None else Significance(**tested),
+        significance=None if tested is None else Significance(**tested).without_false_z(),
     )
 
 
-def cut_run(network: Network, in_force: bool = False) -> tuple[UnitGraph, Hierarchy]:
+def cut_run(
+    network: Network,
+    in_force: bool = False,
+    method: Method = "likelihood",
+    on_step: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[UnitGraph, Hierarchy]:
     """`cut_network`, written to the run's `modules.json`."""
-    graph, found = cut_network(network, in_force=in_force)
+    graph, found = cut_network(network, in_force=in_force, method=method, on_step=on_step)
     if network.run is not None:
         write_modules(network.run.path / "modules.json", graph, found)
     return graph, found

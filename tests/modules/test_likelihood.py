@@ -25,7 +25,7 @@ def test_the_likeliest_number_of_modules_is_the_planted_one(modules, sparse):
 
 def test_weak_modules_that_q_does_not_see_are_found_and_significant():
     graph, truth = planted_blocks([64, 64, 64, 20], 4, 0.5, sparse=True)
-    found = find_modules(graph, null_samples=19, weak=True)
+    found = find_modules(graph, null_samples=19)
     assert adjusted_rand(found.labels, truth) > 0.95
     assert found.significance.p_value == 1 / 20
     assert found.significance.beyond > 10
@@ -42,7 +42,7 @@ def test_a_layer_with_flipped_labels_is_no_likelier():
 def test_structureless_graphs_save_next_to_nothing():
     graph, _ = planted_blocks([40, 40, 20], 1, 1.0)
     assert best(graph).saved < 0.3 * graph.n
-    assert find_modules(graph, null_samples=19, weak=True).modules == 1
+    assert find_modules(graph, null_samples=19).modules == 1
 
 
 def test_levels_by_hand():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,10 @@ from partwise.modules.nest import (
 )
 from partwise.modules.significance import (
     SIGNIFICANT,
+    Plan,
     Significance,
+    Tested,
+    plan_for,
     tested_by_likelihood,
     tested_by_q,
 )
@@ -37,12 +41,23 @@ CLEAR = 0.4
 FAR = 0.75
 """Separation from which on weaker splits of the likeliest partition are held to the contrast; where
 none reaches it, differences between them are noise, and the likeliest number of modules stays."""
-LEAST_BEYOND = 3.0
-"""Standard deviations that likely modules must be beyond the shuffles, besides their p-value: with
-19 shuffles one structureless network in twenty has p = 0.05."""
-LEAST_EXCESS = 0.01
-"""Q that modules must be beyond the shuffles, besides their p-value: where idle units make all
-shuffles alike, any Q has p = 0.05."""
+Method = Literal["likelihood", "newman_q"]
+
+
+def method_named(name: str) -> Method:
+    """A method by its name.
+
+    Raises:
+        GraphError: if there is none.
+    """
+    for method in get_args(Method):
+        if name == method:
+            return cast(Method, method)
+    raise GraphError(f"there is no method {name!r}; choose 'likelihood' or 'newman_q'")
+
+
+def _silent(done: int, total: int) -> None:
+    """No progress."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,19 +117,21 @@ def find_modules(
     null_samples: int = 19,
     significance: float = SIGNIFICANT,
     seed: int = 0,
-    weak: bool = False,
+    method: Method = "likelihood",
+    on_step: Callable[[int, int], None] = _silent,
 ) -> Hierarchy:
     """The modules of a unit graph, from capacities alone.
 
     A cut tree is built for each inflation, and one for `expanded` capacities, and split along
     its edges by the gain in Newman's Q of the true capacities; units then settle where they gain
     Q, and the tree that leads to the highest Q wins. Its pieces are split further, along trees
-    of what is inside them at the largest inflation. With `weak` the likeliest partition (see
-    `modules.likelihood`) takes its place where it is one into modules. From the nest of mergers
+    of what is inside them at the largest inflation. By default the likeliest partition (see
+    `modules.likelihood`) takes its place where it is one into modules; graphs of more than 1024
+    units (`MAX_UNITS`) stay with Newman's Q. From the nest of mergers
     that follows, splits are kept from the coarsest on as long as their modules are nearly as far
     apart as any in the nest (see `separations`): a rule without a scale, for any number of
     modules. What remains is kept only if it is out of reach in shuffled networks; otherwise the
-    answer is one module.
+    answer is one module. Shuffles are drawn until that is clear (see `modules.sequential`).
 
     Args:
         graph: units and capacities.
@@ -123,12 +140,19 @@ def find_modules(
         min_contrast: least separation of a split that is kept, as a share of the largest.
         inflations: powers p of the capacities that trees are built for.
         max_modules: at most this many pieces of a tree, before units settle.
-        null_samples: shuffled networks in the significance test; 0 skips it.
-        significance: largest p-value at which modules are believed.
+        null_samples: shuffled networks before modules are believed, 19 at least; more, up to 499,
+            where the answer is in doubt; fewer where there are plainly none; 0 skips the test.
+        significance: largest p-value at which modules are believed, in (0, 1).
         seed: seed of the shuffles.
-        weak: find weak modules too, those of a network most of whose capacity lies between its
-            modules. Networks that were not trained to be modular have such parts: units that
-            read the same strokes of a digit, say.
+        method: "likelihood" also finds weak modules, those of a network most of whose capacity
+            lies between its modules. Networks that were not trained to be modular have such parts:
+            units that read the same strokes of a digit, say. "newman_q" finds those only that
+            hold more capacity than Newman's Q expects.
+        on_step: told after each tree and each shuffle how much of the work is done, of how much;
+            the latter rises where more shuffles are drawn, and falls where they end early.
+
+    Raises:
+        GraphError: if there is no such method, or `significance` is not between 0 and 1.
 
     >>> import numpy as np
     >>> u, v = np.triu_indices(12, 1)
@@ -136,21 +160,55 @@ def find_modules(
     >>> find_modules(two, null_samples=0).labels.tolist()
     [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1]
     """
-    found = search_modules(graph, min_gain, inflations, max_modules, min_contrast, weak=weak)
-    if null_samples == 0 or found.modules == 1:
-        return found
-    tested = _tested(graph, found, inflations, max_modules, null_samples, seed)
-    if found.saved is None:
-        is_beyond = tested.q - tested.null_mean >= LEAST_EXCESS
-    else:
-        is_beyond = tested.beyond >= LEAST_BEYOND
-    if tested.p_value <= significance and is_beyond:
-        return replace(found, significance=tested)
-    return replace(found, labels=np.zeros_like(found.labels), q=0.0, significance=tested)
+    steps = _Steps(null_samples, on_step)
+    found = search_modules(
+        graph,
+        min_gain,
+        inflations,
+        max_modules,
+        min_contrast,
+        likelihood=method_named(method) == "likelihood",
+        on_tree=steps.after_tree,
+    )
+    if null_samples > 0 and found.modules > 1:
+        plan = plan_for(graph, null_samples, seed, significance, steps.after_draw)
+        tested, believed = _tested(graph, found, inflations, max_modules, plan)
+        found = replace(found, significance=tested)
+        if not believed:
+            found = replace(found, labels=np.zeros_like(found.labels), q=0.0)
+    steps.end()
+    return found
+
+
+class _Steps:
+    """Work done, in trees: those of the first search, then as many for each shuffled network."""
+
+    def __init__(self, draws: int, on_step: Callable[[int, int], None]):
+        self.draws, self.on_step = draws, on_step
+        self.trees = self.done = 1
+
+    def after_tree(self, built: int, trees: int) -> None:
+        self.trees = trees
+        self._tell(built, self.draws)
+
+    def after_draw(self, drawn: int, planned: int) -> None:
+        self._tell(self.trees * (1 + drawn), planned)
+
+    def end(self) -> None:
+        self.on_step(self.done, self.done)
+
+    def _tell(self, done: int, draws: int) -> None:
+        self.done = done
+        self.on_step(done, self.trees * (1 + draws))
 
 
 def given_modules(
-    graph: UnitGraph, labels: NDArray[np.int64], *, null_samples: int = 19, seed: int = 0
+    graph: UnitGraph,
+    labels: NDArray[np.int64],
+    *,
+    null_samples: int = 19,
+    seed: int = 0,
+    on_step: Callable[[int, int], None] = _silent,
 ) -> Hierarchy:
     """A partition from elsewhere, with its nest of mergers and its test against shuffles.
 
@@ -160,8 +218,9 @@ def given_modules(
     Args:
         graph: units and capacities.
         labels: (n,) int, module of each unit; renumbered by falling volume.
-        null_samples: shuffled networks in the significance test; 0 skips it.
+        null_samples: shuffled networks in the significance test, as in `find_modules`.
         seed: seed of the shuffles.
+        on_step: told after each shuffle how many are drawn, of how many that are planned.
 
     Raises:
         GraphError: if there is not one label for each unit.
@@ -175,7 +234,8 @@ def given_modules(
     given = Hierarchy(labels, labels, merges, found.tree, found.inflation, q)
     if null_samples == 0 or given.modules == 1:
         return given
-    tested = _tested(graph, given, INFLATIONS, MAX_PIECES, null_samples, seed)
+    plan = plan_for(graph, null_samples, seed, on_draw=on_step)
+    tested, _ = _tested(graph, given, INFLATIONS, MAX_PIECES, plan)
     return replace(given, significance=tested)
 
 
@@ -186,19 +246,24 @@ def search_modules(
     max_modules: int = MAX_PIECES,
     min_contrast: float = 0.4,
     expand: bool = True,
-    weak: bool = False,
+    likelihood: bool = False,
+    on_tree: Callable[[int, int], None] = _silent,
 ) -> Hierarchy:
-    """`find_modules` without its significance test.
+    """The search of `find_modules`, without its significance test, and by Newman's Q if not told.
 
     Args:
-        graph, min_gain, inflations, max_modules, min_contrast, weak: as in `find_modules`.
+        graph, min_gain, inflations, max_modules, min_contrast: as in `find_modules`.
         expand: build every tree, one on `expanded` capacities too. Without it trees are built
             from the strongest inflation down, until two lead to the same Q.
+        likelihood: as with `method="likelihood"`.
+        on_tree: told after each tree how many there are, of how many.
     """
     best: tuple[float, NDArray[np.int64], CutTree, float] | None = None
     neighbours = neighbours_of(graph)
-    for seen, inflation in views(graph, inflations, expand)[:: 1 if expand else -1]:
+    looks = views(graph, inflations, expand)[:: 1 if expand else -1]
+    for built, (seen, inflation) in enumerate(looks, 1):
         pieces, tree = pieces_along(graph, seen.inflated(inflation), max_modules, neighbours)
+        on_tree(built, len(looks))
         q = newman_q(graph, pieces)
         if not expand and best is not None and q > 0 and abs(q - best[0]) < SAME_Q:
             break
@@ -209,7 +274,7 @@ def search_modules(
     _, pieces, tree, inflation = best
     pieces = split_inside(graph, pieces, max(inflations), max_modules, neighbours)
     saved = None
-    if weak:
+    if likelihood:
         pieces, saved = _likeliest(graph, pieces)
     mass = module_masses(graph, pieces)
     merges = tuple(merge_order(mass))
@@ -226,13 +291,12 @@ def _tested(
     found: Hierarchy,
     inflations: Sequence[float],
     max_modules: int,
-    samples: int,
-    seed: int,
-) -> Significance:
+    plan: Plan,
+) -> Tested:
     if found.saved is not None:
-        return tested_by_likelihood(graph, found.labels, found.saved, samples, seed)
+        return tested_by_likelihood(graph, found.labels, found.saved, plan)
     nest = [found.labels_at(modules) for modules in range(2, found.modules + 1)]
-    return tested_by_q(graph, nest, inflations, max_modules, samples, seed)
+    return tested_by_q(graph, nest, inflations, max_modules, plan)
 
 
 def finer_nest(
