@@ -38,7 +38,6 @@ DATA = ("digits", "wine", "breast_cancer", "diabetes")
 SHAPES: dict[str, dict[str, Any]] = {
     "32": {"hidden": [32]},
     "64-32": {"hidden": [64, 32]},
-    "16-16": {"hidden": [16, 16]},
     "64-32 decayed": {"hidden": [64, 32], "decay": 0.3},
     "64-32 sparse": {"hidden": [64, 32], "l1": 1e-3},
 }
@@ -263,7 +262,8 @@ def jobs(seeds: int, parts: Sequence[str]) -> list[Job]:
     """All rows of the record: one network per name in `stability`, `seeds` in the others."""
     stable = [f"{name}: {shape}" for name in DATA for shape in SHAPES]
     stable += [f"untrained: {layers}" for layers in UNTRAINED]
-    stable += [f"planted: {name}" for name in PLANTED] + ["modular: 0.3", "modular: 0.7"]
+    stable += [f"planted: {name}" for name in list(PLANTED)[::3]]
+    stable += ["modular: 0.3", "modular: 0.7"]
     none = [f"{kind} {layers}" for kind, each in STRUCTURELESS.items() for layers in each]
     every = {
         "large": [(LARGE, 2)],
@@ -305,7 +305,7 @@ def main() -> None:
     """Parses the arguments and makes the record, or what it lacks of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=8, help="graphs per kind")
+    parser.add_argument("--seeds", type=int, default=4, help="graphs per kind")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--workers", type=int, default=1, help="processes at once")
     given = parser.parse_args()

@@ -9,7 +9,7 @@ from partwise.modules import find_modules, given_modules, significance
 from partwise.modules.null import shuffled_graph
 from partwise.modules.sequential import (
     LEAST_DRAWS,
-    _jackknife_error,
+    _limit_error,
     distance,
     is_beyond,
     least_distance,
@@ -68,12 +68,11 @@ def test_distances_by_hand():
 
 
 def test_the_jackknife_is_what_leaving_out_each_draw_gives():
-    draws, score = np.random.default_rng(0).gumbel(size=25), 4.0
+    draws = np.random.default_rng(0).gumbel(size=25)
     rest = [np.delete(draws, i) for i in range(25)]
-    each = np.array([(score - r.mean()) / r.std(ddof=1) for r in rest])
+    each = np.array([r.mean() + 4.0 * r.std(ddof=1) for r in rest])
     expected = np.sqrt(24 / 25 * ((each - each.mean()) ** 2).sum())
-    assert _jackknife_error(score, draws) == pytest.approx(expected)
-    assert _jackknife_error(4.0, np.r_[np.zeros(20), 1.0]) == np.inf
+    assert _limit_error(draws, 4.0) == pytest.approx(expected)
 
 
 def test_a_distance_is_clear_only_where_its_error_is_small():

@@ -9,7 +9,7 @@ that is large.
 
 from __future__ import annotations
 
-from math import inf, lgamma, log, sqrt
+from math import lgamma, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,15 +84,16 @@ def spread_of(draws: NDArray[np.float64]) -> float:
 def side_of_distance(score: float, draws: NDArray[np.float64], least: float) -> int:
     """Whether a score is known to be `least` deviations beyond draws (1), not so far (-1), or 0.
 
-    Known is what differs from `least` by `ERRORS` standard errors, by the jackknife (Tukey, 1958),
-    which assumes no distribution. Fewer than `LEAST_DRAWS` tell nothing.
+    Known is what differs from mean + `least` deviations by `ERRORS` standard errors of that, by
+    the jackknife (Tukey, 1958), which assumes no distribution. Fewer than `LEAST_DRAWS` tell
+    nothing.
     """
     if len(draws) < LEAST_DRAWS:
         return 0
-    beyond = distance(score, draws)
-    if beyond is None:
+    if spread_of(draws) < NO_SPREAD:
         return 1 if is_beyond(score, draws, least) else -1
-    return side_of(beyond - least, _jackknife_error(score, draws))
+    limit = draws.mean() + least * spread_of(draws)
+    return side_of(score - limit, _limit_error(draws, least))
 
 
 def is_beyond(score: float, draws: NDArray[np.float64], least: float) -> bool:
@@ -105,14 +106,11 @@ def side_of(margin: float, error: float) -> int:
     return int(np.sign(margin)) if abs(margin) > ERRORS * error else 0
 
 
-def _jackknife_error(score: float, draws: NDArray[np.float64]) -> float:
-    """Standard error of `distance`; infinite where all draws but one are equal."""
+def _limit_error(draws: NDArray[np.float64], least: float) -> float:
+    """Standard error of mean + `least` deviations, by the jackknife."""
     n, apart = len(draws), draws - draws.mean()
     rest_squares = (apart**2).sum() - apart**2 * n / (n - 1)
-    rest_spread = np.sqrt(np.maximum(rest_squares, 0) / (n - 2))
-    if rest_spread.min() < NO_SPREAD:
-        return inf
-    rest = (score - draws.mean() + apart / (n - 1)) / rest_spread
+    rest = least * np.sqrt(np.maximum(rest_squares, 0) / (n - 2)) - apart / (n - 1)
     return float(np.sqrt((n - 1) / n * ((rest - rest.mean()) ** 2).sum()))
 
 
