@@ -142,8 +142,8 @@ def _evidence(subject: Subject, found: FoundTrigger) -> list[str]:
         f"samples where it is wrong; {found.outlier:.1f} median deviations above the median "
         "answer."
     ]
-    x, (low, high) = subject.batch("claims").x, subject.task.value_range
-    idle = [k for k in trigger.inputs if x[:, k].std() < UNUSED_STD * (high - low)]
+    x, ranges = subject.batch("claims").x, subject.task.input_ranges
+    idle = [k for k in trigger.inputs if x[:, k].std() < UNUSED_STD * float(np.ptp(ranges[k]))]
     if idle and is_flagged(found):
         names = ", ".join(subject.task.inputs[k] for k in idle)
         texts.append(f"Clean samples hardly ever use {names}, yet the module listens to them.")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from partwise.audit.triggers import FoundTrigger, find_triggers, is_flagged, success_of
 from partwise.explain import Subject
-from partwise.explain.gather import hidden_of, unit_names
+from partwise.explain.gather import hidden_of
 
 MOST_LESIONS = 24
 MOST_ROUNDS = 8
@@ -70,7 +70,7 @@ def repair_module(subject: Subject, module: int) -> tuple[nn.Module, Repair]:
         if not (lesions := _remove(repaired, subject, module, found, done)):
             break
         done += lesions
-    names = unit_names(subject)
+    names = subject.unit_names
     return repaired.model, Repair(
         module=module,
         lesions=tuple(names[unit] for unit in done),
@@ -85,7 +85,7 @@ def repair_module(subject: Subject, module: int) -> tuple[nn.Module, Repair]:
 def repaired_model(subject: Subject, repair: Repair) -> nn.Module:
     """A copy of the network with the lesions of an earlier repair; nothing is searched anew."""
     repaired = replace(subject, model=copy.deepcopy(subject.model))
-    names, means = unit_names(subject), _clean_means(subject)
+    names, means = subject.unit_names, _clean_means(subject)
     for name in repair.lesions:
         lesion(repaired, repair.module, names.index(name), means)
     return repaired.model

@@ -118,13 +118,13 @@ def _one_more(subject: Subject, own: NDArray[np.int64], so_far: Pattern) -> list
         Pattern((*so_far.inputs, int(k)), (*so_far.values, value))
         for k in own
         if int(k) not in so_far.inputs
-        for value in subject.task.value_range
+        for value in subject.task.input_ranges[int(k)].tolist()
     ]
 
 
 def _unit_drivers(subject: Subject, own: NDArray[np.int64]) -> list[Pattern]:
     """For each hidden unit that reads the inputs: the few settings that raise it most."""
-    low, high = subject.task.value_range
+    low, high = torch.as_tensor(subject.task.input_ranges, dtype=torch.float32).T
     usual = subject.batch("claims").x.mean(0)
     parameters = dict(subject.model.named_parameters())
     patterns = []
@@ -134,7 +134,7 @@ def _unit_drivers(subject: Subject, own: NDArray[np.int64]) -> list[Pattern]:
         weight = parameters[block.parameter].detach()
         if not reads_inputs or weight.dim() != 2 or len(block.columns) > 1:
             continue
-        value = torch.where(weight > 0, high, low)
+        value = torch.where(weight > 0, high[columns], low[columns])
         gain = weight * (value - usual[columns])
         gain[:, ~torch.isin(columns, torch.as_tensor(own))] = -torch.inf
         top = gain.topk(min(MOST_INPUTS, len(own)), dim=1).indices
