@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -36,8 +37,10 @@ from partwise.train.loop import train as train_demo
 KEYS = ("network", "task", "seed")
 STUDY = (
     "digits-pair", "digits-four", "two-playgrounds", "formulas-independence", "sparse-parity",
-    "digits-channels",
+    "digits-channels", "digits-shared", "retina",
 )  # fmt: skip
+FIXED = ("digits-pair", "digits-four", "two-playgrounds")
+"""Tasks on which ours is also trained without a budget, so that interfaces keep their weights."""
 GPT_STREAMS = ("letters", "digits")
 LONGER = Effort(starts=16, steps=200)
 
@@ -71,9 +74,9 @@ def _demo_network(recipe: str, seed: int) -> Trainer:
     return trainer
 
 
-def study_row(task: str, seed: int) -> Row:
-    """A network of the modularity study, trained by our method at its default budget."""
-    trained = train_study(task, "ours", SWEEPS["ours"][0], seed)
+def study_row(task: str, seed: int, method: str = "ours") -> Row:
+    """A network of the modularity study, trained by our method at its default setting."""
+    trained = train_study(task, method, SWEEPS[method][0], seed)
     labels = torch.as_tensor(find_modules(trained.units.graph(trained.model)).labels)
     return scores(trained.model, trained.units, labels, trained.task)
 
@@ -120,6 +123,7 @@ ROWS: dict[str, Callable[[str, int], Row]] = {
     "demo": demo_row,
     "plain twin": plain_row,
     "study": study_row,
+    "study, no budget": partial(study_row, method="ours-fixed"),
     "gpt": gpt_row,
 }
 
@@ -130,6 +134,7 @@ def jobs(seeds: int, gpts: int) -> list[Job]:
         *(("demo", "digits-pair", seed) for seed in range(seeds)),
         *(("plain twin", "digits-pair", seed) for seed in range(seeds)),
         *(("study", task, seed) for task in STUDY for seed in seeds_of(task)[:seeds]),
+        *(("study, no budget", task, seed) for task in FIXED for seed in seeds_of(task)[:seeds]),
         *(("gpt", ",".join(GPT_STREAMS), seed) for seed in range(100, 100 + gpts)),
     ]
 
