@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from partwise.audit import AuditReport
-    from partwise.explain import Explained
+    from partwise.explain import Explained, Verdict
     from partwise.graph import UnitGraph
     from partwise.modules import Hierarchy, Significance
     from partwise.stages import Network
@@ -314,17 +314,26 @@ def explain(
 ) -> None:
     """Describe each module and interface of a run, and test every claim.
 
+    Exit code 1 if no part could be described; what was there before is kept.
+
     Example: partwise explain runs/demo/modular
     """
+    from partwise.explain import Failed
     from partwise.stages import explain_run
 
     with _progress() as watch:
         writer = _llm_writer() if llm else None
+        if writer is not None:
+            most = int(writer.limits.deadline_s)
+            writer.on_wait = lambda left: watch("silent server", most - int(left), most, {})
         network = _open(run)
         explained = explain_run(
             network, writer, on_step=lambda done, total: watch("describe", done, total, {})
         )
     _print_descriptions(explained)
+    if all(isinstance(each.description, Failed) for each in explained):
+        console.print("Every description failed; earlier ones were kept.")
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -503,15 +512,36 @@ def _print_descriptions(explained: list[Explained]) -> None:
             console.print(f"\n[bold]{each.subject}[/] [red]failed: {escape(words.reason)}[/]")
             continue
         console.print(f"\n[bold]{each.subject}: {escape(words.name)}[/]")
-        console.print(escape(words.sentence))
+        console.print(f"{escape(words.sentence)} [dim](untested words)[/]")
         for verdict in each.verdicts:
             colour = colours[verdict.outcome]
             console.print(
                 f"  [{colour}]{verdict.outcome:9}[/] {escape(verdict.claim.sentence)} "
-                f"[dim]\\[{verdict.low:.3f}, {verdict.high:.3f}][/]"
+                f"[dim]{escape(_measured(verdict))}[/]"
             )
     counts = ", ".join(f"{n} {outcome}" for outcome, n in count_verdicts(explained).items())
     console.print(f"\nClaims: {counts}")
+    if any(each.verdicts for each in explained):
+        console.print(
+            "[dim]Intervals are 95%, of each claim alone; verdicts take p-values corrected for all "
+            "claims (Holm), and need more than chance.[/]"
+        )
+
+
+def _measured(verdict: Verdict) -> str:
+    """What was measured, by chance, on how many rows; and why it decides nothing."""
+    if not verdict.samples:
+        return f"(could not be tested: {verdict.reason})"
+    unit = f" {verdict.unit}" if verdict.unit else ""
+    words = (
+        f"({verdict.effect:.3f}{unit} [{verdict.low:.3f}, {verdict.high:.3f}], by chance "
+        f"{verdict.chance:.3f}, {verdict.rows} rows"
+    )
+    if verdict.reason:
+        words += f"; {verdict.reason}"
+    if verdict.rows_needed is not None:
+        words += f"; about {verdict.rows_needed} rows would decide"
+    return words + ")"
 
 
 def _print_audit(verdict: AuditReport) -> None:

@@ -11,7 +11,7 @@
     ├── ProgramError               text that is no program of the description language
     └── MissingExtraError          an optional dependency that is not installed
 
-Each message names the value seen, the value allowed, and the way out.
+`DataWarning` is the one warning. Each message names the value seen, the value allowed, and the way out.
 """
 
 
@@ -41,6 +41,10 @@ class OutputError(PartwiseError, OSError):
 
 class DataError(PartwiseError, ValueError):
     """Data of the wrong shape, size or encoding."""
+
+
+class DataWarning(UserWarning):
+    """Data that can be used, but about which something cannot be said."""
 
 
 class TrainingError(PartwiseError, RuntimeError):

@@ -15,7 +15,7 @@ from torch import nn
 from partwise.audit import AuditReport, audit
 from partwise.cuttree import CutTree
 from partwise.errors import CheckpointError, DataError
-from partwise.explain import Explained, Writer, explain
+from partwise.explain import Explained, Failed, Writer, explain
 from partwise.files import read_json, write_json, write_text
 from partwise.graph import UnitGraph, UnitMap, unit_map
 from partwise.modules import (
@@ -247,9 +247,14 @@ def explain_run(
     writer: Writer | None = None,
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Explained]:
-    """Describes a run's modules, and writes `descriptions.jsonl`."""
+    """Describes a run's modules, and writes `descriptions.jsonl`.
+
+    Where every description failed, what was written before stays.
+    """
     task = network.task
     explained = explain(network.model, run_labels(network), task, writer, on_step=on_step)
+    if all(isinstance(each.description, Failed) for each in explained):
+        return explained
     lines = "".join(each.model_dump_json() + "\n" for each in explained)
     write_text(network.directory.path / "descriptions.jsonl", lines)
     return explained

@@ -294,7 +294,6 @@ class TestBadReplies:
             (completion(None, refusal="I would rather not"), "refused"),
             (completion('{"name":', finish="length"), "token limit"),
             (completion("A module that detects size."), "does not fit the schema"),
-            (completion(f"```json\n{json.dumps(ANSWER)}\n```"), "does not fit the schema"),
             (completion(json.dumps(ANSWER)[:-40]), "does not fit the schema"),
             (completion("[" * 5000), "does not fit the schema"),
         ],

@@ -86,14 +86,30 @@ def verdicts() -> tuple[Verdict, ...]:
         sentence="The program is right.", head=0, program="x0 > 0", agreement=0.9
     )
     undecided = InterfaceClaim(sentence="It is idle.", head=0, relation="at most", nats=0.05)
-    rows: list[tuple[Any, Any, float, float, float, float]] = [
-        (supported, "supported", 1.2, 1.1, 1.3, 0.5),
-        (refuted, "refuted", 0.4, 0.3, 0.5, 0.9),
-        (undecided, "undecided", 0.05, 0.01, 0.09, 0.05),
+    rows: list[tuple[Any, Any, float, float, float, float, Any, float, str]] = [
+        (supported, "supported", 1.2, 1.1, 1.3, 0.5, "at least", 0.1, "nats"),
+        (refuted, "refuted", 0.4, 0.3, 0.5, 0.9, "at least", 0.2, "of samples"),
+        (undecided, "undecided", 0.05, 0.01, 0.09, 0.05, "at most", 0.3, "nats"),
     ]
     return tuple(
-        Verdict(claim=c, outcome=o, samples=1000, effect=e, low=low, high=high, bound=b)
-        for c, o, e, low, high, b in rows
+        Verdict(
+            claim=c,
+            outcome=o,
+            samples=1000,
+            rows=200,
+            effect=e,
+            low=low,
+            high=high,
+            bound=b,
+            direction=direction,
+            chance=chance,
+            unit=unit,
+            p_value=0.5 if o == "undecided" else 0.001,
+            tested_with=3,
+            rows_needed=4000 if o == "undecided" else None,
+            reason="the interval reaches across the bound" if o == "undecided" else "",
+        )
+        for c, o, e, low, high, b, direction, chance, unit in rows
     )
 
 

@@ -143,7 +143,9 @@ def test_a_claim_shows_its_bound_side_effect_and_samples():
     assert (supported.glyph, refuted.glyph, undecided.glyph) == ("✓", "✗", "?")
     assert supported.condition == "≥\u00a00.500 nats"
     assert supported.measured == "1.200 nats [1.100, 1.300]"
-    assert refuted.measured == "40% agreement [30%, 50%]"
+    assert refuted.measured == "40% of samples [30%, 50%]"
+    assert undecided.chance == "0.300"
+    assert "some 4,000 rows would decide it" in undecided.note
     assert undecided.condition == "≤\u00a00.050 nats"
     assert supported.picture.low >= supported.picture.good_from
     assert refuted.picture.high <= refuted.picture.good_from

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -15,7 +18,7 @@ from partwise.explain.gather import interface_evidence, module_evidence
 from partwise.explain.program_writer import ProgramWriter
 from partwise.explain.subject import Subject
 from partwise.explain.values import Description, Evidence, Explained, Failed
-from partwise.explain.verification import verify_claim
+from partwise.explain.verification import verify_claims
 from partwise.graph import UnitMap, unit_map
 from partwise.graph.activity import evaluating
 from partwise.tasks import Task
@@ -52,7 +55,15 @@ def subject_of(
     units = unit_map(model) if units is None else units
     if len(labels) != units.n:
         raise DataError(f"there are {len(labels)} labels for {units.n} units")
+    model = in_single_precision(model)
     return Subject(model, units, units.graph(model), np.asarray(labels), task, samples, seed)
+
+
+def in_single_precision(model: nn.Module) -> nn.Module:
+    """`model`, or a copy in float32 where its parameters are of another precision."""
+    if all(parameter.dtype == torch.float32 for parameter in model.parameters()):
+        return model
+    return copy.deepcopy(model).float()
 
 
 def explain(
@@ -74,8 +85,8 @@ def explain(
         task: where its samples come from: `train` for evidence, `claims` for the tests.
         writer: who describes; the built-in one when left out.
         units: the model's unit map, where it was read already.
-        samples: samples per split.
-        seed: seed of the samples.
+        samples: at most this many rows per split, each of them once.
+        seed: seed of the rows.
         on_step: told after each subject how many are done, of how many.
 
     Returns:
@@ -97,14 +108,44 @@ def explain_subject(
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Explained]:
     """`explain` for a subject that was taken apart already."""
-    pairs, explained = subject.interfaces, list[Explained]()
+    pairs, described = subject.interfaces, list[tuple[Evidence, Description | Failed]]()
     total = subject.modules + len(pairs)
-    for module in range(subject.modules):
-        explained.append(_explained(subject, module_evidence(subject, module), writer, explained))
-        on_step(len(explained), total)
-    for pair in pairs:
-        explained.append(_explained(subject, interface_evidence(subject, pair), writer, explained))
-        on_step(len(explained), total)
+    for evidence in _evidence(subject, pairs):
+        known = [words for _, words in described if isinstance(words, Description)]
+        described.append((evidence, writer.write(evidence, known)))
+        on_step(len(described), total)
+    return _verified(subject, described, writer.name)
+
+
+def _evidence(subject: Subject, pairs: Sequence[tuple[int, int]]) -> Iterator[Evidence]:
+    yield from (module_evidence(subject, module) for module in range(subject.modules))
+    yield from (interface_evidence(subject, pair) for pair in pairs)
+
+
+def _verified(
+    subject: Subject, described: Sequence[tuple[Evidence, Description | Failed]], writer: str
+) -> list[Explained]:
+    """Descriptions with the verdicts on their claims, which are all decided together."""
+    claims = [
+        (evidence, claim)
+        for evidence, words in described
+        if isinstance(words, Description)
+        for claim in words.claims
+    ]
+    verdicts, explained = iter(verify_claims(subject, claims)), list[Explained]()
+    for evidence, words in described:
+        own = tuple(islice(verdicts, 0 if isinstance(words, Failed) else len(words.claims)))
+        if isinstance(words, Description):
+            words = words.model_copy(update={"claims": tuple(each.claim for each in own)})
+        explained.append(
+            Explained(
+                subject=evidence.subject,
+                evidence=evidence,
+                description=words,
+                verdicts=own,
+                writer=writer,
+            )
+        )
     return explained
 
 
@@ -118,19 +159,3 @@ def count_verdicts(explained: Sequence[Explained]) -> dict[str, int]:
         "undecided": outcomes["undecided"],
         "failed": failed,
     }
-
-
-def _explained(
-    subject: Subject, evidence: Evidence, writer: Writer, known: Sequence[Explained]
-) -> Explained:
-    neighbours = [each.description for each in known if isinstance(each.description, Description)]
-    description = writer.write(evidence, neighbours)
-    claims = () if isinstance(description, Failed) else description.claims
-    verdicts = tuple(verify_claim(subject, evidence, claim) for claim in claims)
-    return Explained(
-        subject=evidence.subject,
-        evidence=evidence,
-        description=description,
-        verdicts=verdicts,
-        writer=writer.name,
-    )

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from partwise.explain.intervals import Resampling
 from partwise.explain.language import parse_program
 from partwise.explain.subject import Subject
 
@@ -25,13 +26,22 @@ TREE_LEAVES = (2, 4, 8, 16)
 
 
 class Fitted(NamedTuple):
-    """A program and the share of unseen evidence samples on which it agrees."""
+    """A program and the share of unseen evidence samples on which it agrees.
+
+    `low` is the lower end of its 95% interval, `safe` that of `rows` rows, `chance` the share of
+    the most frequent answer.
+    """
 
     text: str
     fidelity: float
+    low: float
+    safe: float
+    chance: float
 
 
-def fit_program(subject: Subject, head: int, inputs: NDArray[np.int64]) -> Fitted | None:
+def fit_program(
+    subject: Subject, head: int, inputs: NDArray[np.int64], rows: float | None = None
+) -> Fitted | None:
     """The short program over `inputs` that best gives the network's answer to `head`.
 
     Returns:
@@ -44,13 +54,18 @@ def fit_program(subject: Subject, head: int, inputs: NDArray[np.int64]) -> Fitte
     with torch.no_grad():
         answer = subject.task.heads[head].answers(subject.model(batch.x)).numpy().astype(int)
     x, half = batch.x[:, inputs].numpy(), len(answer) // 2
+    guess = float(np.bincount(answer[half:]).max() / len(answer[half:]))
     best, best_score = None, -np.inf
     for text in _candidates(x[:half], answer[:half], inputs):
-        fidelity = _agreement(text, x[half:], answer[half:], inputs)
+        agrees = _agreement(text, x[half:], answer[half:], inputs)
+        fidelity = float(agrees.mean())
         score = fidelity - PRICE_PER_PART * parse_program(text).size
         if score > best_score:
-            best, best_score = Fitted(text, fidelity), score
-    guess = float(np.bincount(answer[half:]).max() / len(answer[half:]))
+            low, safe = (
+                Resampling(batch.sources[half:], rows=as_on).mean(agrees, (0.0, 1.0)).interval()[0]
+                for as_on in (None, rows)
+            )
+            best, best_score = Fitted(text, fidelity, low, safe, guess), score
     worth = best is not None and best.fidelity >= guess + LEAST_GAIN * (1 - guess)
     return best if worth and guess < 1 else None
 
@@ -73,10 +88,11 @@ def _candidates(
 
 def _agreement(
     text: str, x: NDArray[np.float32], answer: NDArray[np.int64], inputs: NDArray[np.int64]
-) -> float:
+) -> NDArray[np.float64]:
+    """(b,) 1 where the program gives the network's answer."""
     values = {f"x{k}": torch.from_numpy(x[:, i]) for i, k in enumerate(inputs)}
     given = parse_program(text).evaluate(values).numpy()
-    return float((given == answer).mean())
+    return (given == answer).astype(np.float64)
 
 
 def decision_tree(

@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from partwise.explain.chance import Band, lesion_band, wire_band
 from partwise.explain.fitting import fit_program
+from partwise.explain.intervals import Estimate
+from partwise.explain.measures import Measures
 from partwise.explain.subject import Subject
-from partwise.explain.values import Evidence, Example, HeadEffect, Share, UnitProfile
+from partwise.explain.values import Evidence, Example, HeadEffect, Share, Spread, UnitProfile
 from partwise.modules import module_masses
 
 MOST_UNITS = 64
 MOST_PROFILES = 8
 MOST_CODE_LINES = 40
 READ_SHARE = 0.95
+CAREFUL = 0.2
+"""Share of the test's rows whose interval a writer's bounds should leave room for: other rows test
+a claim, and beside other claims. Reports say so where they show the claims."""
 
 
 def module_evidence(subject: Subject, module: int) -> Evidence:
     """Evidence about one module, from the samples of the `train` split."""
-    without = subject.losses_without_module("train", module)
-    effects = _effects(subject, without)
+    effects = _effects(
+        subject,
+        lambda measures, head: measures.of_module(module, head),
+        *[lesion_band(subject, "train", module)] * 2,
+    )
     reads = _reads(subject, module)
     head = int(np.argmax([effect.added for effect in effects]))
-    fitted = fit_program(subject, head, inputs_of(subject, module))
+    fitted = fit_program(
+        subject, head, inputs_of(subject, module), CAREFUL * subject.batch("claims").independent
+    )
     return Evidence(
         kind="module",
         modules=(module,),
@@ -41,6 +54,9 @@ def module_evidence(subject: Subject, module: int) -> Evidence:
         fitted=fitted.text if fitted else None,
         fitted_head=head if fitted else None,
         fitted_fidelity=fitted.fidelity if fitted else 0.0,
+        fitted_low=fitted.low if fitted else 0.0,
+        fitted_safe=fitted.safe if fitted else 0.0,
+        fitted_chance=fitted.chance if fitted else 0.0,
         picture=subject.task.picture,
     )
 
@@ -48,6 +64,12 @@ def module_evidence(subject: Subject, module: int) -> Evidence:
 def interface_evidence(subject: Subject, pair: tuple[int, int]) -> Evidence:
     """Evidence about the edges between two modules, from the samples of the `train` split."""
     without = subject.losses_without_interface("train", pair)
+    effects = _effects(
+        subject,
+        lambda measures, head: measures.of_interface(pair, head),
+        wire_band(subject, "train", pair, "capacity"),
+        wire_band(subject, "train", pair, "number"),
+    )
     mass = module_masses(subject.graph, subject.labels)
     change = (without - subject.losses("train")).sum(1)
     return Evidence(
@@ -58,7 +80,7 @@ def interface_evidence(subject: Subject, pair: tuple[int, int]) -> Evidence:
         feeds=tuple(_crossing(subject, *reversed(pair))),
         interface_frac=float(2 * mass[pair]),
         code=_code(subject, np.isin(subject.labels, pair), crossing=True),
-        effects=_effects(subject, without),
+        effects=effects,
         profiles=(),
         examples=_examples(subject, change),
         inputs=subject.task.inputs,
@@ -76,33 +98,43 @@ def inputs_of(subject: Subject, module: int) -> NDArray[np.int64]:
     return np.sort(own[order[:enough]])
 
 
-def unit_names(subject: Subject) -> list[str]:
-    """A name per unit: the task's for inputs and outputs, `layer[k]` for the rest."""
-    names = []
-    for group in subject.graph.groups:
-        names += [f"{group.name}[{k}]" for k in range(len(group))]
-    names[: len(subject.task.inputs)] = subject.task.inputs
-    names[len(names) - len(subject.task.outputs) :] = subject.task.outputs
-    return names
-
-
-def _effects(subject: Subject, without: Tensor) -> tuple[HeadEffect, ...]:
-    before, after = subject.losses("train").mean(0), without.mean(0)
+def _effects(
+    subject: Subject, added: Callable[[Measures, int], Estimate], more: Band, less: Band
+) -> tuple[HeadEffect, ...]:
+    """What an intervention does to each head, beside random ones that do `more`, or `less`."""
+    before = subject.losses("train").mean(0)
     spread = subject.batch("train").y.var(0, correction=0)
-    return tuple(
-        HeadEffect(
-            head=k,
-            name=head.name,
-            loss_before=before[k].item(),
-            loss_after=after[k].item(),
-            variance=(spread[k].item() or None) if head.kind == "value" else None,
+    effects = []
+    for k, head in enumerate(subject.task.heads):
+        found, careful = added(Measures(subject, "train"), k), added(_carefully(subject), k)
+        (low, high), (safe_low, safe_high) = found.interval(), careful.interval()
+        effects.append(
+            HeadEffect(
+                head=k,
+                name=head.name,
+                loss_before=before[k].item(),
+                loss_after=before[k].item() + found.mean,
+                spread=Spread(
+                    low=low,
+                    high=high,
+                    safe_low=safe_low,
+                    safe_high=safe_high,
+                    chance_low=float(less.low[k]),
+                    chance_high=float(more.high[k]),
+                ),
+                variance=(spread[k].item() or None) if head.kind == "value" else None,
+            )
         )
-        for k, head in enumerate(subject.task.heads)
-    )
+    return tuple(effects)
+
+
+def _carefully(subject: Subject) -> Measures:
+    """Measures on the evidence, with intervals as wide as on `CAREFUL` of the test's rows."""
+    return Measures(subject, "train", CAREFUL * subject.batch("claims").independent)
 
 
 def _units(subject: Subject, module: int) -> dict[str, tuple[str, ...]]:
-    names, degrees, found = unit_names(subject), subject.graph.degrees(), {}
+    names, degrees, found = subject.unit_names, subject.graph.degrees(), {}
     for group in subject.graph.groups:
         own = np.flatnonzero(subject.labels[group.start : group.stop] == module) + group.start
         strongest = own[np.argsort(-degrees[own], kind="stable")][:MOST_UNITS]
@@ -133,7 +165,7 @@ def _shares(
     by_name: NDArray[np.bool_],
 ) -> tuple[Share, ...]:
     """Capacity at the far ends, by the name of inputs and outputs, by module for the rest."""
-    names, totals = unit_names(subject), dict[str, float]()
+    names, totals = subject.unit_names, dict[str, float]()
     for edge, end, named in zip(edges, ends, by_name, strict=True):
         key = names[end] if named else f"module {subject.labels[end]}"
         totals[key] = totals.get(key, 0.0) + float(subject.graph.capacities[edge])
@@ -148,7 +180,7 @@ def _shares(
 
 def _crossing(subject: Subject, reader: int, writer: int) -> list[Share]:
     """The strongest edges through which `reader` reads `writer`."""
-    graph, labels, names = subject.graph, subject.labels, unit_names(subject)
+    graph, labels, names = subject.graph, subject.labels, subject.unit_names
     edges = np.flatnonzero((labels[graph.targets] == reader) & (labels[graph.sources] == writer))
     whole = graph.capacities[edges].sum() or 1.0
     strongest = edges[np.argsort(-graph.capacities[edges], kind="stable")][:8]
@@ -168,7 +200,7 @@ def _boundary(subject: Subject, module: int) -> float:
 
 def _code(subject: Subject, chosen: NDArray[np.bool_], crossing: bool = False) -> str:
     """The strongest weights among the chosen units, as one line of code per reading unit."""
-    graph, names = subject.graph, unit_names(subject)
+    graph, names = subject.graph, subject.unit_names
     keep = chosen[graph.sources] & chosen[graph.targets]
     same = subject.labels[graph.sources] == subject.labels[graph.targets]
     edges = np.flatnonzero(keep & (same != crossing))
@@ -198,7 +230,7 @@ def hidden_of(subject: Subject, module: int) -> NDArray[np.int64]:
 
 
 def _profiles(subject: Subject, module: int) -> tuple[UnitProfile, ...]:
-    batch, names = subject.batch("train"), unit_names(subject)
+    batch, names = subject.batch("train"), subject.unit_names
     values, degrees = subject.lesions.activations(batch.x), subject.graph.degrees()
     questions = _answer_indicators(subject)
     profiles = []
@@ -207,6 +239,9 @@ def _profiles(subject: Subject, module: int) -> tuple[UnitProfile, ...]:
             ((name, *_best_threshold(values[:, unit], truth)) for name, truth in questions.items()),
             key=lambda each: each[2],
         )
+        holds = questions[answer].numpy() > 0
+        found, chance = Measures(subject, "train").of_unit(int(unit), threshold, holds)
+        careful, _ = _carefully(subject).of_unit(int(unit), threshold, holds)
         profiles.append(
             UnitProfile(
                 unit=int(unit),
@@ -216,6 +251,9 @@ def _profiles(subject: Subject, module: int) -> tuple[UnitProfile, ...]:
                 best_answer=answer,
                 threshold=threshold,
                 f1=f1,
+                f1_low=found.interval()[0],
+                f1_safe=careful.interval()[0],
+                chance=chance,
             )
         )
     return tuple(profiles)

@@ -28,8 +28,13 @@ from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from partwise.errors import MissingExtraError, RecipeError
-from partwise.explain.prompts import render_messages, reply_schema
-from partwise.explain.replies import BadReplyError, read_content, read_description
+from partwise.explain.prompts import Message, render_messages, reply_schema
+from partwise.explain.replies import (
+    BadReplyError,
+    IncompleteReplyError,
+    read_content,
+    read_description,
+)
 from partwise.explain.values import Description, Evidence, Failed
 
 if TYPE_CHECKING:
@@ -108,6 +113,7 @@ class LLMWriter:
         limits: Limits = DEFAULT_LIMITS,
         seed: int = 0,
         sleep: Callable[[float], None] = time.sleep,
+        on_wait: Callable[[float], None] | None = None,
     ) -> None:
         """Checks the settings; nothing is sent yet.
 
@@ -118,6 +124,7 @@ class LLMWriter:
             limits: time, size and repetitions that an answer may cost.
             seed: seed of the jitter of the waits between repetitions.
             sleep: what waits, given seconds.
+            on_wait: told each second that a server is silent how many are left; from a thread.
 
         Raises:
             MissingExtraError: if httpx is not installed.
@@ -137,6 +144,7 @@ class LLMWriter:
         self.limits = limits
         self._random = random.Random(seed)
         self._sleep = sleep
+        self.on_wait = on_wait
 
     @classmethod
     def from_environment(cls, *, limits: Limits = DEFAULT_LIMITS, seed: int = 0) -> LLMWriter:
@@ -166,22 +174,38 @@ class LLMWriter:
             evidence: what the model may see of the subject.
             neighbours: descriptions of the parts around it.
         """
-        request = json.dumps(self._request(evidence, neighbours)).encode()
-        with _redacted_logs(self._key):
-            reply = self._ask(request)
-        try:
-            if reply.problem:
-                raise BadReplyError(reply.problem)
-            return read_description(self._key.redact(read_content(reply.text)), evidence)
-        except BadReplyError as error:
-            reason = _cut(self._key.redact(str(error)), _LONGEST_REASON)
-            return Failed(reason=reason, raw_reply=_cut(reply.text, _LONGEST_RAW))
+        messages = render_messages(evidence, neighbours)
+        reply, content, problem = self._described(messages, evidence)
+        if isinstance(content, str):
+            messages += _again(content, problem)
+            reply, content, problem = self._described(messages, evidence)
+        if isinstance(content, Description):
+            return content
+        reason = _cut(self._key.redact(problem), _LONGEST_REASON)
+        return Failed(reason=reason, raw_reply=_cut(reply.text, _LONGEST_RAW))
 
-    def _request(self, evidence: Evidence, neighbours: Sequence[Description]) -> dict[str, Any]:
+    def _described(
+        self, messages: Sequence[Message], evidence: Evidence
+    ) -> tuple[_Reply, Description | str | None, str]:
+        """The reply; what it describes, or its words if those lack a field, or None; and why."""
+        with _redacted_logs(self._key):
+            reply = self._ask(json.dumps(self._request(messages)).encode())
+        if reply.problem:
+            return reply, None, reply.problem
+        content = ""
+        try:
+            content = self._key.redact(read_content(reply.text))
+            return reply, read_description(content, evidence), ""
+        except IncompleteReplyError as error:
+            return reply, content, str(error)
+        except BadReplyError as error:
+            return reply, None, str(error)
+
+    def _request(self, messages: Sequence[Message]) -> dict[str, Any]:
         schema = {"name": "description", "strict": True, "schema": reply_schema()}
         return {
             "model": self.model,
-            "messages": render_messages(evidence, neighbours),
+            "messages": list(messages),
             "response_format": {"type": "json_schema", "json_schema": schema},
         }
 
@@ -207,7 +231,11 @@ class LLMWriter:
         body = bytearray()
         deadline = _Deadline(self.limits.deadline_s)
         try:
-            with deadline, self._open(request, deadline) as response:
+            with (
+                _ticking(self.limits.deadline_s, self.on_wait),
+                deadline,
+                self._open(request, deadline) as response,
+            ):
                 self._read(response, body)
             reply = self._judge(response, body)
         except self._httpx.TimeoutException as error:
@@ -262,6 +290,15 @@ class LLMWriter:
     ) -> _Reply:
         text = self._key.redact(body.decode(errors="replace"))
         return _Reply(text, problem, may_pass, retry_after_s)
+
+
+def _again(content: str, problem: str) -> list[Message]:
+    """What is said to a model whose words did not fit: once, and with the reason."""
+    wish = f"This cannot be used: {problem}. Reply once more, with the whole JSON object."
+    return [
+        Message(role="assistant", content=_cut(content, _LONGEST_RAW)),
+        Message(role="user", content=wish),
+    ]
 
 
 class _Reply(NamedTuple):
@@ -362,6 +399,27 @@ class _Deadline:
         for each in self._sockets:
             with suppress(OSError):
                 socket.socket.shutdown(each, socket.SHUT_RDWR)
+
+
+@contextmanager
+def _ticking(seconds: float, tell: Callable[[float], None] | None) -> Iterator[None]:
+    """Tells each second how many are left."""
+    if tell is None:
+        yield
+        return
+    over, started = threading.Event(), time.monotonic()
+
+    def tick() -> None:
+        while not over.wait(1.0):
+            tell(max(0.0, seconds - (time.monotonic() - started)))
+
+    ticker = threading.Thread(target=tick, daemon=True)
+    ticker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        ticker.join()
 
 
 @contextmanager

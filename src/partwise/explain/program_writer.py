@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -19,22 +19,23 @@ from partwise.explain.values import (
     InterfaceClaim,
     NoEffectClaim,
     ProgramClaim,
-    UnitProfile,
 )
+from partwise.explain.wording import condition_in_words
 
-CLEAR = 0.2  # an effect worth claiming; this and the next two in nats, or shares of a variance
-IDLE = 0.02  # an effect not worth speaking of
-MARGIN = 0.05  # how far held-out data may stray from "no effect"
+CLEAR = 0.2  # an effect worth claiming; this and the next in nats, or shares of a variance
+IDLE = 0.02  # no bound on "no effect" is tighter
+MOST_NAMED = 8  # inputs in a sentence
+MOST_ACTIVATIONS = 3
 TELLING = 0.6  # F1 at which a unit is said to stand for an answer
 PASSED_ON = 0.05  # share read from or fed to other modules from which on their inputs may matter
-SLACK = 0.8  # share of a fitted score that is claimed to hold on held-out data
 
 
 class ProgramWriter:
     """Describes modules by what they read, what they decide, and a fitted program.
 
-    Every claim states a bound taken from the evidence with room to spare; whether it holds is
-    for the verification to say.
+    A claim is made where the evidence's own interval is beyond chance, and its bound comes from
+    that interval, with room to spare (`Spread.safe_low`). Whether it holds is for the
+    verification to say.
     """
 
     name = "built-in"
@@ -49,9 +50,16 @@ class ProgramWriter:
         return _of_module(evidence) if evidence.kind == "module" else _of_interface(evidence)
 
 
+def _moved(evidence: Evidence) -> list[HeadEffect]:
+    """Effects that are worth speaking of."""
+    return [
+        e for e in evidence.effects if e.added >= CLEAR and (e.spread is None or e.spread.low > 0)
+    ]
+
+
 def _of_module(evidence: Evidence) -> Description:
-    moved = [effect for effect in evidence.effects if effect.added >= CLEAR]
-    calm = [effect for effect in evidence.effects if abs(effect.added) <= IDLE]
+    moved = _moved(evidence)
+    calm = [each for each in evidence.effects if each.spread and each.spread.is_calm]
     names = _and([f"'{effect.name}'" for effect in moved])
     region, rest = _reading_region(evidence)
     answers = bool([*evidence.units.values()][-1])  # it has outputs of its own
@@ -67,8 +75,8 @@ def _of_module(evidence: Evidence) -> Description:
         paragraph=" ".join(_details(evidence, moved, rest))[:2000],
         program=evidence.fitted,
         claims=(
-            *(_effect_claim(effect) for effect in moved),
-            *(_no_effect_claim(effect) for effect in calm),
+            *(EffectClaim(head=k, minimum=least) for k, least in _least(moved)),
+            *(NoEffectClaim(head=k, maximum=most) for k, most in _most(calm)),
             *(_ignores_claims(evidence, moved) if is_alone else ()),
             *_activation_claims(evidence),
             *_program_claims(evidence),
@@ -78,7 +86,8 @@ def _of_module(evidence: Evidence) -> Description:
 
 def _of_interface(evidence: Evidence) -> Description:
     a, b = evidence.modules
-    used = [effect for effect in evidence.effects if effect.added >= CLEAR]
+    used = _moved(evidence)
+    calm = [each for each in evidence.effects if each.spread and each.spread.is_calm]
     small = evidence.interface_frac < 1e-4
     size = "less than 0.01%" if small else f"{evidence.interface_frac:.2%}"
     share = f"{size} of the network's capacity"
@@ -87,7 +96,9 @@ def _of_interface(evidence: Evidence) -> Description:
         verb = "needs" if len(used) == 1 else "need"
         sentence = f"Modules {a} and {b} share {share}, and {names} {verb} it."
     else:
-        sentence = f"Modules {a} and {b} share {share}; cutting it changes next to nothing."
+        largest = max((abs(each.added) for each in evidence.effects), default=0.0)
+        seen = "next to nothing" if largest < IDLE else "less than random wires would"
+        sentence = f"Modules {a} and {b} share {share}; cutting it changes {seen}."
     changes = "; ".join(
         f"{effect.name}: {effect.loss_after - effect.loss_before:+.3f} {effect.unit}"
         for effect in evidence.effects
@@ -98,7 +109,10 @@ def _of_interface(evidence: Evidence) -> Description:
         name=f"{'carries' if used else 'idle'}: {a} and {b}",
         sentence=sentence,
         paragraph=f"Removing every edge between them gives {changes}.{wires}"[:2000],
-        claims=tuple(_interface_claim(evidence, effect) for effect in evidence.effects),
+        claims=(
+            *(_interface_claim(k, "at least", least) for k, least in _least(used)),
+            *(_interface_claim(k, "at most", most) for k, most in _most(calm)),
+        ),
     )
 
 
@@ -116,7 +130,8 @@ def _details(evidence: Evidence, moved: Sequence[HeadEffect], rest: float) -> li
         texts.append(f"{rest:.1%} of what it reads comes from other modules.")
     telling = [p for p in evidence.profiles if p.f1 >= TELLING]
     texts += [
-        f"Hidden unit {p.layer} is active when {_in_words(evidence, p)} (F1 {p.f1:.2f})."
+        f"Hidden unit {p.layer} is active when "
+        f"{condition_in_words(p.best_answer, evidence.heads)} (F1 {p.f1:.2f})."
         for p in telling[:3]
     ]
     if evidence.fitted is None:
@@ -137,7 +152,8 @@ def _reading_region(evidence: Evidence) -> tuple[str, float]:
     if not own:
         return "other modules only", others
     if evidence.picture is None:
-        return _and([evidence.inputs[k] for k in own[:8]]), others
+        named = [evidence.inputs[k] for k in own[:MOST_NAMED]]
+        return _and(named) + _of_all(evidence, named), others
     rows, columns = np.divmod(np.array(own), evidence.picture[1])
     whole = f"of the {evidence.picture[0]}x{evidence.picture[1]} picture"
     return (
@@ -146,29 +162,47 @@ def _reading_region(evidence: Evidence) -> tuple[str, float]:
     )
 
 
+def _of_all(evidence: Evidence, named: Sequence[str]) -> str:
+    """Where not everything that is read was named: how much of it was."""
+    whole = [share for share in evidence.reads if share.name in set(evidence.inputs)]
+    if len(named) == len(whole):
+        return ""
+    part = sum(share.share for share in whole if share.name in set(named))
+    return f" ({len(named)} of {len(whole)} inputs, {part:.0%} of what it reads)"
+
+
 def _fed_to_modules(evidence: Evidence) -> float:
     """The share of what it feeds that goes to other modules, where more may join it."""
     return sum(share.share for share in evidence.feeds if share.name.startswith("module "))
 
 
-def _effect_claim(effect: HeadEffect) -> Claim:
-    least = _bound(_down(effect.added / 2), effect)
-    return EffectClaim(
-        sentence=f"Without this module the loss on '{effect.name}' rises by "
-        f"{least:g} {effect.unit} or more.",
-        head=effect.head,
-        minimum=least,
-    )
+def _least(effects: Sequence[HeadEffect]) -> list[tuple[int, float]]:
+    """Head and a bound below each effect that is clearly more than random interventions do."""
+    found = []
+    for effect in effects:
+        spread = effect.spread
+        if spread is not None and spread.stands_out and spread.safe_low > 0:
+            bound = max(spread.safe_low, spread.chance_high, IDLE * effect.scale)
+            found.append((effect.head, _digits(bound, math.floor)))
+    return found
 
 
-def _no_effect_claim(effect: HeadEffect) -> Claim:
-    most = _bound(MARGIN, effect)
-    return NoEffectClaim(
-        sentence=f"Without this module the loss on '{effect.name}' moves by {most:g} "
-        f"{effect.unit} or less.",
-        head=effect.head,
-        maximum=most,
-    )
+def _most(effects: Sequence[HeadEffect]) -> list[tuple[int, float]]:
+    """Head and a bound above each effect's size, where random interventions do more."""
+    found = []
+    for effect in effects:
+        assert effect.spread is not None
+        spread = effect.spread
+        bound = max(spread.safe_high, -spread.safe_low, IDLE * effect.scale)
+        if bound < spread.chance_low:
+            found.append((effect.head, _digits(bound, math.ceil)))
+    return found
+
+
+def _digits(value: float, to_whole: Callable[[float], int]) -> float:
+    """A positive number in two digits, rounded down or up."""
+    step = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{to_whole(value / step) * step:.2g}")
 
 
 def _ignores_claims(evidence: Evidence, moved: Sequence[HeadEffect]) -> list[Claim]:
@@ -178,89 +212,58 @@ def _ignores_claims(evidence: Evidence, moved: Sequence[HeadEffect]) -> list[Cla
     if not foreign:
         return []
     return [
-        IgnoresClaim(
-            sentence=f"The {len(foreign)} inputs of other modules do not matter to "
-            f"'{effect.name}' ({_bound(MARGIN, effect):g} {effect.unit} or less).",
-            inputs=foreign,
-            head=effect.head,
-            maximum=_bound(MARGIN, effect),
-        )
+        IgnoresClaim(inputs=foreign, head=effect.head, maximum=_digits(_margin(effect), math.ceil))
         for effect in moved
     ]
 
 
+def _margin(effect: HeadEffect) -> float:
+    """What nobody measured on evidence: a tenth of what the module itself is worth."""
+    return 0.1 * (effect.loss_after - effect.loss_before)
+
+
 def _activation_claims(evidence: Evidence) -> list[Claim]:
-    telling = [p for p in evidence.profiles if p.f1 >= TELLING]
-    return [_activation_claim(evidence, profile) for profile in telling[:3]]
-
-
-def _activation_claim(evidence: Evidence, profile: UnitProfile) -> Claim:
-    least = _down(SLACK * profile.f1)
-    return ActivationClaim(
-        sentence=f"Hidden unit {profile.layer} is active (above {profile.threshold:.2f}) when "
-        f"{_in_words(evidence, profile)}, with an F1 of {least:g} or more.",
-        unit=profile.unit,
-        threshold=profile.threshold,
-        condition=profile.best_answer,
-        minimum_f1=least,
-    )
-
-
-def _in_words(evidence: Evidence, profile: UnitProfile) -> str:
-    """The condition with the question's name: `answer0 == 5` as `'first digit' is 5`."""
-    variable, relation, value = profile.best_answer.split()
-    name = evidence.heads[int(variable.removeprefix("answer"))]
-    return f"'{name}' {'is' if relation == '==' else 'is above'} {value}"
+    claims = list[Claim]()
+    for profile in evidence.profiles:
+        if profile.f1 >= TELLING and profile.f1_safe > profile.chance + 0.01:
+            claims.append(
+                ActivationClaim(
+                    unit=profile.unit,
+                    threshold=profile.threshold,
+                    condition=profile.best_answer,
+                    minimum_f1=_down(profile.f1_safe),
+                )
+            )
+    return claims[:MOST_ACTIVATIONS]
 
 
 def _program_claims(evidence: Evidence) -> list[Claim]:
     if evidence.fitted is None or evidence.fitted_head is None:
         return []
-    least = _down(SLACK * evidence.fitted_fidelity)
-    head = evidence.heads[evidence.fitted_head]
+    if evidence.fitted_safe <= evidence.fitted_chance + 0.01:
+        return []
     return [
         ProgramClaim(
-            sentence=f"The program gives the network's answer to '{head}' on at least "
-            f"{least:.0%} of samples.",
             head=evidence.fitted_head,
             program=evidence.fitted,
-            agreement=least,
+            agreement=_down(evidence.fitted_safe),
         )
     ]
 
 
-def _interface_claim(evidence: Evidence, effect: HeadEffect) -> Claim:
-    used = effect.added >= CLEAR
-    share = _down(effect.added / 2) if used else max(MARGIN, _up(2 * abs(effect.added)))
-    bound = _bound(share, effect)
-    relation: Literal["at least", "at most"] = "at least" if used else "at most"
-    return InterfaceClaim(
-        sentence=f"Cutting it changes the loss on '{effect.name}' by {relation} {bound:g} "
-        f"{effect.unit}.",
-        head=effect.head,
-        relation=relation,
-        nats=bound,
-    )
+def _interface_claim(head: int, relation: Literal["at least", "at most"], bound: float) -> Claim:
+    return InterfaceClaim(head=head, relation=relation, amount=bound)
 
 
 def _clear(evidence: Evidence) -> str:
-    """The effect that is worth claiming, in the words of the questions' losses."""
+    """The effect that is worth speaking of, in the words of the questions' losses."""
     if any(effect.variance is not None for effect in evidence.effects):
         return f"{CLEAR:.0%} of its variance"
     return f"{CLEAR} nats"
 
 
-def _bound(share: float, effect: HeadEffect) -> float:
-    """A bound in the loss's own unit, in two digits unless that is nats."""
-    return share if effect.variance is None else float(f"{share * effect.scale:.2g}")
-
-
 def _down(value: float) -> float:
     return max(0.01, math.floor(value * 100) / 100)
-
-
-def _up(value: float) -> float:
-    return math.ceil(value * 100) / 100
 
 
 def _and(names: Sequence[str]) -> str:

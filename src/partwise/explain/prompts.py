@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, TypedDict, get_args
 
-from partwise.explain.values import Claim, Description, Evidence, Example, Share
+from partwise.explain.values import Claim, Description, Evidence, Example, Share, Spread
 
 SHADES = ".:-=+*#%@"
 MOST_NAMES = 48
@@ -41,14 +41,18 @@ Reply with one JSON object that fits the given schema:
 - sentence: what the part does, at most 400 characters.
 - paragraph: the same with detail and with what remains unknown, at most 2000 characters.
 - program: the part's function in the small language below, or null if no short program fits.
-- claims: at most 30, each with a sentence of at most 400 characters and a test.
+- claims: at most 30, each the parameters of a test. Readers are shown a sentence made from them.
 
-Every claim is tested on held-out samples that you do not see, with a 95% interval: supported if
-all of the interval is on the claim's side of the bound you state, refuted if none of it is,
-undecided otherwise. Refuted claims stay visible. Prefer a few sharp claims that the evidence
-bears out, with bounds as tight as it allows, and none that would be true of any part.
+Name, sentence and paragraph are shown as untested. Every claim is tested on held-out samples that
+you do not see: supported if it is certainly on your side of the bound you state and beyond chance
+(what random parts of the same size come to, or a unit that is always on), refuted if it is
+certainly on the other side of the bound, undecided otherwise. All p-values are corrected for the
+number of claims, so each vague claim costs the others. Refuted claims stay visible. Prefer a few
+sharp claims, with bounds that leave room for the intervals, and none that would be true of any
+part.
 
-The kinds of claim (bounds in nats are positive, shares and F1 lie in [0, 1]):
+The kinds of claim (bounds on a loss are positive and in its head's unit, shares and F1 lie in
+[0, 1]):
 {claims}
 Use `interface` claims for an interface only, `activation`, `effect` and `no_effect` claims for a
 module only.
@@ -112,7 +116,8 @@ def _make_strict(schema: dict[str, Any]) -> dict[str, Any]:
         strict[table] = {name: _make_strict(each) for name, each in strict[table].items()}
     if "properties" in strict:
         first = sorted(strict["properties"].items(), key=lambda item: "const" not in item[1])
-        strict["properties"] = dict(first)
+        is_claim = "kind" in strict["properties"]
+        strict["properties"] = {k: v for k, v in first if not (is_claim and k == "sentence")}
         strict["required"] = list(strict["properties"])
     return strict
 
@@ -134,7 +139,7 @@ def _render_evidence(evidence: Evidence) -> str:
         "units by layer, strongest first": _render_units(evidence),
         "reads": _render_shares(evidence.reads),
         "feeds": _render_shares(evidence.feeds),
-        f"loss of each head, in nats, {_intervention(evidence)}": _render_effects(evidence),
+        f"loss of each head {_intervention(evidence)}": _render_effects(evidence),
         "its strongest hidden units": _render_profiles(evidence),
         "a fitted program": _render_fit(evidence),
         "its strongest edges, as code": _cut(evidence.code, MOST_CODE),
@@ -144,7 +149,9 @@ def _render_evidence(evidence: Evidence) -> str:
 
 
 def _intervention(evidence: Evidence) -> str:
-    return "before and after mean-ablation" if evidence.kind == "module" else "before and after cut"
+    if evidence.kind == "module":
+        return "before and after its hidden units are held at their means"
+    return "before and after the cut"
 
 
 def _render_inputs(evidence: Evidence) -> str:
@@ -171,8 +178,18 @@ def _render_shares(shares: Iterable[Share]) -> str:
 
 def _render_effects(evidence: Evidence) -> str:
     return "\n".join(
-        f"head {each.head} ({_line(each.name)}): {each.loss_before:.4g} -> {each.loss_after:.4g}"
+        f"head {each.head} ({_line(each.name)}): {each.loss_before:.4g} -> {each.loss_after:.4g} "
+        f"{each.unit}{_render_spread(each.spread)}"
         for each in evidence.effects
+    )
+
+
+def _render_spread(spread: Spread | None) -> str:
+    if spread is None:
+        return ""
+    return (
+        f", adds {spread.low:.4g} to {spread.high:.4g} (95%); random parts of the same size add "
+        f"{spread.chance_high:.4g} or less, and move it by {spread.chance_low:.4g} or more"
     )
 
 
@@ -180,7 +197,8 @@ def _render_profiles(evidence: Evidence) -> str:
     return "\n".join(
         f"unit {each.unit} ({_line(each.layer)}): strength {each.strength:.3g}, "
         f"quantiles {_numbers(each.quantiles)}; above {each.threshold:.4g} it tells "
-        f"{_line(each.best_answer)} with F1 {each.f1:.2f}"
+        f"{_line(each.best_answer)} with F1 {each.f1:.2f} (95%: {each.f1_low:.2f} or more; a unit "
+        f"that is always on has {each.chance:.2f})"
         for each in evidence.profiles
     )
 
@@ -188,7 +206,10 @@ def _render_profiles(evidence: Evidence) -> str:
 def _render_fit(evidence: Evidence) -> str:
     if evidence.fitted is None:
         return ""
-    agreement = f"{evidence.fitted_fidelity:.1%} of the evidence samples"
+    agreement = (
+        f"{evidence.fitted_fidelity:.1%} of the evidence samples (95%: {evidence.fitted_low:.1%} "
+        f"or more; the most frequent answer {evidence.fitted_chance:.1%})"
+    )
     return f"head {evidence.fitted_head} = {evidence.fitted}\nagrees on {agreement}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
 from pydantic import ValidationError
@@ -23,6 +24,10 @@ from partwise.explain.values import (
 
 class BadReplyError(Exception):
     """Why a reply is no description."""
+
+
+class IncompleteReplyError(BadReplyError):
+    """A reply that lacks a field: worth asking for once more."""
 
 
 def read_content(text: str) -> str:
@@ -49,19 +54,32 @@ def read_description(content: str, evidence: Evidence) -> Description:
     """The description in a model's words.
 
     Raises:
-        BadReplyError: if it does not fit the schema, or speaks of heads, inputs, units or
+        IncompleteReplyError: if it lacks a field.
+        BadReplyError: if it does not fit the schema otherwise, or speaks of heads, inputs, units or
             variables that are not in the evidence.
     """
     try:
-        description = Description.model_validate_json(content, strict=True)
+        description = Description.model_validate_json(unfenced(content), strict=True)
     except ValidationError as error:
-        raise BadReplyError(_describe_violation(error)) from None
+        lacks = any(each["type"] == "missing" for each in error.errors(include_url=False))
+        kind = IncompleteReplyError if lacks else BadReplyError
+        raise kind(_describe_violation(error)) from None
     except RecursionError:
         raise BadReplyError("a program in the answer is nested too deeply") from None
     _check_variables(description.program, evidence)
     for claim in description.claims:
         _check_claim(claim, evidence)
     return description
+
+
+def unfenced(content: str) -> str:
+    r"""The JSON inside a Markdown code fence, or the text as it is where there is none.
+
+    >>> unfenced("Here it is:\n```json\n{}\n```")
+    '{}'
+    """
+    found = re.search(r"```(?:json)?[ \t]*\r?\n(.*?)\r?\n?```", content, re.DOTALL)
+    return found[1].strip() if found else content
 
 
 def _describe_violation(error: ValidationError) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,9 +15,15 @@ from torch import Tensor, nn
 
 from partwise.capability.lesions import Lesions, without_interfaces
 from partwise.errors import DataError
+from partwise.explain.intervals import Resampling
 from partwise.graph import UnitGraph, UnitMap
+from partwise.loss.masking import MaskedRun
 from partwise.modules import module_masses
-from partwise.tasks import Batch, Split, Task
+from partwise.tasks import Rows, Split, Task
+
+Made = TypeVar("Made")
+Wires = dict[str, Tensor]
+"""Parameter name -> which of its entries stay, as `MaskedRun` wants them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +36,8 @@ class Subject:
         graph: its unit graph.
         labels: (n,) module of each unit.
         task: where samples come from; its true modules are never read here.
-        samples: samples per split.
-        seed: seed of the samples.
+        samples: at most this many rows per split, each of them once.
+        seed: seed of the rows.
     """
 
     model: nn.Module
@@ -39,7 +47,7 @@ class Subject:
     task: Task
     samples: int = 1000
     seed: int = 0
-    _batches: dict[Split, Batch] = field(default_factory=dict, repr=False)
+    _known: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         wide = (len(self.units.groups[0]), len(self.units.groups[-1]))
@@ -54,21 +62,63 @@ class Subject:
         """Number of modules."""
         return int(self.labels.max()) + 1
 
+    @cached_property
+    def unit_names(self) -> list[str]:
+        """A name per unit: the task's for inputs and outputs, `layer[k]` for the rest."""
+        names = [f"{group.name}[{k}]" for group in self.graph.groups for k in range(len(group))]
+        names[: len(self.task.inputs)] = self.task.inputs
+        names[len(names) - len(self.task.outputs) :] = self.task.outputs
+        return names
+
     @property
     def interfaces(self) -> list[tuple[int, int]]:
         """Pairs of modules that share at least one edge."""
         mass = module_masses(self.graph, self.labels)
         return [pair for pair in combinations(range(self.modules), 2) if mass[pair] > 0]
 
-    def batch(self, split: Split) -> Batch:
-        """The samples of a split, always the same ones."""
-        if split not in self._batches:
-            self._batches[split] = self.task.batch(split, self.samples, (self.seed, 77))
-        return self._batches[split]
+    def batch(self, split: Split) -> Rows:
+        """The rows of a split, always the same ones."""
+        return self.once(
+            ("rows", split), lambda: self.task.rows(split, self.samples, (self.seed, 77))
+        )
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What `make` gives, made once for each key."""
+        if key not in self._known:
+            self._known[key] = make()
+        found: Made = self._known[key]
+        return found
+
+    def resampling(self, split: Split, rows: float | None = None) -> Resampling:
+        """How the rows of a split are weighed anew for intervals, source by source.
+
+        Args:
+            split: which rows.
+            rows: how many the intervals shall be as wide as; as many as there are if left out.
+        """
+        sources = self.batch(split).sources
+        return self.once(("resampling", split, rows), lambda: Resampling(sources, rows=rows))
 
     def members(self, module: int) -> Tensor:
-        """(n,) bool: the units of a module."""
-        return torch.as_tensor(self.labels == module)
+        """(n,) bool: the units of a module that a lesion holds: its hidden units.
+
+        Its inputs where it has no hidden units. Outputs are spared: a question that loses its
+        outputs suffers whatever they belong to.
+        """
+        own = (self.labels == module) & self.is_held
+        hidden = own & (np.arange(self.units.n) >= len(self.units.groups[0]))
+        return torch.as_tensor(hidden if hidden.any() else own)
+
+    @cached_property
+    def is_held(self) -> NDArray[np.bool_]:
+        """(n,) bool: inputs and hidden units."""
+        return np.arange(self.units.n) < self.units.groups[-1].start
+
+    @cached_property
+    def live(self) -> NDArray[np.bool_]:
+        """(n,) bool: inputs and hidden units that vary over the evidence and are read."""
+        spread = self.lesions.activations(self.batch("train").x).std(0, correction=0).numpy()
+        return self.is_held & (spread > 1e-6) & (self.graph.degrees() > 0)
 
     @cached_property
     def lesions(self) -> Lesions:
@@ -79,12 +129,19 @@ class Subject:
     def losses(self, split: Split) -> Tensor:
         """(b, heads) loss of the whole network on a split."""
         batch = self.batch(split)
-        return self.task.losses(self.model(batch.x), batch.y)
+        return self.once(("losses", split), lambda: self.task.losses(self.model(batch.x), batch.y))
+
+    def losses_without_units(self, split: Split, held: Tensor) -> Tensor:
+        """(b, heads) loss with the units of `held` (n,) bool at their means over the evidence."""
+        batch = self.batch(split)
+        return self.task.losses(self.lesions.outputs(batch.x, held), batch.y)
 
     def losses_without_module(self, split: Split, module: int) -> Tensor:
-        """(b, heads) loss with the module's units held at their means."""
-        batch = self.batch(split)
-        return self.task.losses(self.lesions.outputs(batch.x, self.members(module)), batch.y)
+        """(b, heads) loss with the module's inputs and hidden units held at their means."""
+        return self.once(
+            ("module", split, module),
+            lambda: self.losses_without_units(split, self.members(module)),
+        )
 
     def losses_without_interface(self, split: Split, pair: tuple[int, int]) -> Tensor:
         """(b, heads) loss with the edges between two modules removed."""
@@ -94,12 +151,19 @@ class Subject:
         return self.task.losses(outputs, batch.y)
 
     @torch.no_grad()
-    def losses_with_resampled(self, split: Split, inputs: tuple[int, ...]) -> Tensor:
-        """(b, heads) loss after these inputs were exchanged with another sample's."""
+    def losses_with_wires(self, split: Split, kept: Wires) -> Tensor:
+        """(b, heads) loss with only some entries of the weights."""
         batch = self.batch(split)
-        other = torch.as_tensor(np.random.default_rng(self.seed).permutation(len(batch.x)))
+        return self.task.losses(MaskedRun(self.model, kept)(batch.x), batch.y)
+
+    @torch.no_grad()
+    def losses_with_resampled(
+        self, split: Split, inputs: tuple[int, ...], giver: NDArray[np.int64]
+    ) -> Tensor:
+        """(b, heads) loss after these inputs were taken from another sample, (b,) `giver`."""
+        batch = self.batch(split)
         x, chosen = batch.x.clone(), torch.as_tensor(inputs)
-        x[:, chosen] = batch.x[other][:, chosen]
+        x[:, chosen] = batch.x[torch.as_tensor(giver)][:, chosen]
         return self.task.losses(self.model(x), batch.y)
 
     def variables(self, split: Split) -> dict[str, Tensor]:

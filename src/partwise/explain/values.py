@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 
 from partwise.explain.language import parse_program
 
@@ -37,7 +37,9 @@ class UnitProfile(_Value):
     """One hidden unit on the evidence samples.
 
     `best_answer` is the condition on the right answer that its activation tells best: active
-    means above `threshold`, which was chosen for the highest F1.
+    means above `threshold`, which was chosen for the highest F1. `f1_low` is the lower end of its
+    95% interval, `f1_safe` that of a fifth of the test's rows, `chance` the F1 of a unit that is
+    always on.
     """
 
     unit: int
@@ -47,6 +49,38 @@ class UnitProfile(_Value):
     best_answer: str
     threshold: float
     f1: float
+    f1_low: float = 0.0
+    f1_safe: float = 0.0
+    chance: float = 1.0
+
+
+class Spread(_Value):
+    """How certain a change of a loss is, and what random interventions of its size do.
+
+    Attributes:
+        low, high: 95% interval of the change.
+        safe_low, safe_high: the interval that a fifth of the test's rows would give: bounds that
+            a test is likely to bear out.
+        chance_low, chance_high: what nineteen in twenty random interventions of the same size
+            move the loss by at least, and raise it by at most.
+    """
+
+    low: float
+    high: float
+    safe_low: float
+    safe_high: float
+    chance_low: float
+    chance_high: float
+
+    @property
+    def stands_out(self) -> bool:
+        """Whether the change is clearly more than random interventions do."""
+        return self.low > max(self.chance_high, 0.0)
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether the change is clearly less than random interventions do."""
+        return max(-self.low, self.high) < self.chance_low
 
 
 class HeadEffect(_Value):
@@ -56,6 +90,8 @@ class HeadEffect(_Value):
         head: the question's number.
         name: its name.
         loss_before, loss_after: mean loss without and with the intervention.
+        spread: how certain the change is, beside random interventions; None where nobody
+            measured that.
         variance: of the values that are asked for, where the loss is a squared error; None where
             it is in nats.
     """
@@ -64,6 +100,7 @@ class HeadEffect(_Value):
     name: str
     loss_before: float
     loss_after: float
+    spread: Spread | None = None
     variance: float | None = Field(default=None, gt=0)
 
     @property
@@ -74,7 +111,7 @@ class HeadEffect(_Value):
     @property
     def unit(self) -> str:
         """The loss's unit, in words."""
-        return "nats" if self.variance is None else "of mean squared error"
+        return "nats" if self.variance is None else "of squared error"
 
     @property
     def added(self) -> float:
@@ -102,6 +139,9 @@ class Evidence(_Value):
         fitted: a short program that reproduces the subject's answer, if a fit found one.
         fitted_head: the head whose answer `fitted` gives.
         fitted_fidelity: share of evidence samples on which `fitted` agrees with the network.
+        fitted_low: lower end of its 95% interval.
+        fitted_safe: the same for a fifth of the test's rows.
+        fitted_chance: the same share for the network's most frequent answer.
         picture: height and width, if the inputs are pixels.
     """
 
@@ -120,6 +160,9 @@ class Evidence(_Value):
     fitted: str | None = None
     fitted_head: int | None = None
     fitted_fidelity: float = 0.0
+    fitted_low: float = 0.0
+    fitted_safe: float = 0.0
+    fitted_chance: float = 0.0
     picture: tuple[int, int] | None = None
 
     @property
@@ -133,9 +176,14 @@ ProgramText = Annotated[str, Field(min_length=1, max_length=4000)]
 
 
 class _Claim(_Value):
+    """The parameters of a test.
+
+    `sentence` is rendered from them when the claim is tested; what a writer put there is dropped.
+    """
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    sentence: Sentence
+    sentence: Annotated[str, Field(max_length=400)] = ""
 
 
 class ActivationClaim(_Claim):
@@ -158,7 +206,9 @@ class ActivationClaim(_Claim):
 
 
 class EffectClaim(_Claim):
-    """Mean-ablating the module adds at least `minimum` nats to a head's loss."""
+    """Holding the module's inputs and hidden units at their means adds at least `minimum` to a
+    head's loss, in the head's unit.
+    """
 
     kind: Literal["effect"] = "effect"
     head: int = Field(ge=0)
@@ -166,7 +216,9 @@ class EffectClaim(_Claim):
 
 
 class NoEffectClaim(_Claim):
-    """Mean-ablating the module changes a head's loss by at most `maximum` nats."""
+    """Holding the module's inputs and hidden units at their means changes a head's mean loss by
+    at most `maximum`, in the head's unit.
+    """
 
     kind: Literal["no_effect"] = "no_effect"
     head: int = Field(ge=0)
@@ -174,7 +226,9 @@ class NoEffectClaim(_Claim):
 
 
 class IgnoresClaim(_Claim):
-    """Resampling these inputs changes a head's loss by at most `maximum` nats."""
+    """Taking these inputs from another sample changes a head's mean loss by at most `maximum`, in
+    the head's unit.
+    """
 
     kind: Literal["ignores"] = "ignores"
     inputs: tuple[int, ...] = Field(min_length=1, max_length=4096)
@@ -183,12 +237,14 @@ class IgnoresClaim(_Claim):
 
 
 class InterfaceClaim(_Claim):
-    """Cutting the edges between two modules adds at most (idle), or at least, so many nats."""
+    """Cutting the edges between two modules changes a head's mean loss by at most `amount` (it is
+    idle), or adds at least as much, in the head's unit.
+    """
 
     kind: Literal["interface"] = "interface"
     head: int = Field(ge=0)
     relation: Literal["at most", "at least"]
-    nats: float = Field(gt=0)
+    amount: float = Field(gt=0, validation_alias=AliasChoices("amount", "nats"))
 
 
 class ProgramClaim(_Claim):
@@ -216,7 +272,7 @@ class Description(_Value):
     """What a writer says about a module or an interface.
 
     Attributes:
-        name: a few words.
+        name: a few words; like the next two free prose, which nothing tests.
         sentence: what it does, in one sentence.
         paragraph: the same with detail.
         program: its function in the small language, or None where no short program was found.
@@ -248,23 +304,39 @@ class Verdict(_Value):
     """A claim after its test on held-out samples.
 
     Attributes:
-        claim: what was claimed.
-        outcome: supported if the whole 95% interval is on the claim's side of its bound,
-            refuted if it is wholly on the other side, undecided otherwise.
+        claim: what was claimed, with its sentence rendered.
+        outcome: supported if the measure is on the claim's side of its bound and beyond chance,
+            refuted if it is on the other side of its bound, undecided where neither is certain.
         samples: number of held-out samples.
-        effect: the measured quantity (nats, F1, or agreement).
-        low: lower end of its 95% interval.
-        high: upper end.
+        rows: how many independent rows they are made of.
+        effect: the measured quantity, in `unit`.
+        low, high: its 95% interval, of this claim alone.
         bound: the value that the claim stated.
+        direction: whether the claim wants `effect` to be at least, or at most, the bound.
+        chance: what the measure comes to by chance, which a supported claim must be beyond.
+        unit: of the effect, its interval, bound and chance; empty for shares and F1.
+        p_value: of the outcome, corrected for the number of claims it was tested with (Holm).
+        tested_with: that number.
+        rows_needed: about how many rows would decide an undecided claim, if the effect is what
+            it looks like; None where that cannot be said.
+        reason: why an undecided claim is, or why one could not be tested.
     """
 
     claim: Claim
     outcome: Literal["supported", "refuted", "undecided"]
     samples: int
+    rows: int
     effect: float
     low: float
     high: float
     bound: float
+    direction: Literal["at least", "at most"]
+    chance: float
+    unit: str
+    p_value: float
+    tested_with: int
+    rows_needed: int | None = None
+    reason: str = ""
 
 
 class Explained(_Value):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from partwise.explain import Claim, Verdict
+from partwise.explain import Verdict
 from partwise.report.words import fixed, percent
 
 WIDTH, HEIGHT, PAD = 160.0, 22.0, 8.0
-AT_MOST = {"no_effect", "ignores"}
 GLYPHS = {"supported": "✓", "refuted": "✗", "undecided": "?"}
 
 
@@ -20,6 +19,7 @@ class IntervalPicture:
     Attributes:
         low, high, effect, bound: horizontal positions.
         good_from, good_to: the side of the bound on which the claim holds.
+        chance: horizontal position of what chance gives.
     """
 
     low: float
@@ -28,6 +28,7 @@ class IntervalPicture:
     bound: float
     good_from: float
     good_to: float
+    chance: float
     width: float = WIDTH
     height: float = HEIGHT
 
@@ -37,12 +38,14 @@ class ClaimRow:
     """One claim.
 
     Attributes:
-        sentence: what was claimed, by the writer.
+        sentence: what was tested, in words.
         outcome: supported, refuted or undecided.
         glyph: the outcome as a sign.
         condition: what the claim needed, in numbers.
         measured: what was found, in numbers.
-        samples: held-out samples it was tested on.
+        chance: what it comes to by chance, in numbers.
+        rows: independent held-out rows it was tested on.
+        note: why it is undecided, and how many rows would decide it.
         picture: the interval against the bound, or None if nothing was measured.
     """
 
@@ -51,7 +54,9 @@ class ClaimRow:
     glyph: str
     condition: str
     measured: str
-    samples: int
+    chance: str
+    rows: int
+    note: str
     picture: IntervalPicture | None
 
 
@@ -61,38 +66,33 @@ def claim_rows(verdicts: Sequence[Verdict]) -> list[ClaimRow]:
 
 
 def _row(verdict: Verdict) -> ClaimRow:
-    claim = verdict.claim
-    show, unit = _measure(claim)
-    sign = "≤" if _is_at_most(claim) else "≥"
+    show = percent if verdict.unit == "of samples" else fixed
+    unit = f" {verdict.unit}".rstrip()
+    sign = "≤" if verdict.direction == "at most" else "≥"
     interval = f"{show(verdict.effect)}{unit} [{show(verdict.low)}, {show(verdict.high)}]"
     return ClaimRow(
-        claim.sentence,
+        verdict.claim.sentence,
         verdict.outcome,
         GLYPHS[verdict.outcome],
         f"{sign}\u00a0{show(verdict.bound)}{unit}",
-        interval
-        if verdict.samples
-        else "could not be tested: it names something that is not there",
-        verdict.samples,
-        _picture(verdict, _is_at_most(claim)) if verdict.samples else None,
+        interval if verdict.samples else f"could not be tested: {verdict.reason}",
+        show(verdict.chance),
+        verdict.rows,
+        _note(verdict),
+        _picture(verdict, verdict.direction == "at most") if verdict.samples else None,
     )
 
 
-def _measure(claim: Claim) -> tuple[Callable[[float], str], str]:
-    """How to write what was measured, and its unit."""
-    if claim.kind == "program":
-        return percent, " agreement"
-    return fixed, " F1" if claim.kind == "activation" else " nats"
-
-
-def _is_at_most(claim: Claim) -> bool:
-    if claim.kind == "interface":
-        return claim.relation == "at most"
-    return claim.kind in AT_MOST
+def _note(verdict: Verdict) -> str:
+    if verdict.outcome != "undecided":
+        return ""
+    needed = verdict.rows_needed
+    more = "" if needed is None else f"; some {needed:,} rows would decide it, if it is as it looks"
+    return verdict.reason + more
 
 
 def _picture(verdict: Verdict, at_most: bool) -> IntervalPicture:
-    values = (0.0, verdict.low, verdict.high, verdict.effect, verdict.bound)
+    values = (0.0, verdict.low, verdict.high, verdict.effect, verdict.bound, verdict.chance)
     low, high = min(values), max(values)
     scale = (WIDTH - 2 * PAD) / ((high - low) or 1.0)
 
@@ -106,4 +106,5 @@ def _picture(verdict: Verdict, at_most: bool) -> IntervalPicture:
         x(verdict.bound),
         0.0 if at_most else x(verdict.bound),
         x(verdict.bound) if at_most else WIDTH,
+        x(verdict.chance),
     )

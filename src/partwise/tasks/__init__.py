@@ -16,7 +16,7 @@ from partwise.tasks.formulas import compositionality, feature_sharing, independe
 from partwise.tasks.planted import planted_blocks
 from partwise.tasks.playground import playground, two_playgrounds
 from partwise.tasks.sabotage import Trigger, corner_patch, digits_pair_sabotaged, sabotaged
-from partwise.tasks.task import Batch, Head, Split, Task
+from partwise.tasks.task import Batch, Head, Rows, Split, Task
 
 TASKS: dict[str, Callable[[], Task]] = {
     "digits-pair": digits_pair,
@@ -56,6 +56,7 @@ __all__ = [
     "TASKS",
     "Batch",
     "Head",
+    "Rows",
     "Split",
     "Task",
     "Trigger",

@@ -12,7 +12,17 @@ import torch
 from numpy.typing import NDArray
 
 from partwise.tasks.arrays import SHARES
-from partwise.tasks.task import Batch, Head, Split, Task
+from partwise.tasks.task import (
+    Batch,
+    Draw,
+    DrawRows,
+    Head,
+    Rows,
+    Split,
+    Task,
+    same_range,
+    some_of,
+)
 
 Bits = NDArray[np.int64]
 
@@ -98,11 +108,13 @@ def modular_addition(p: int = 59) -> Task:
     """(a + b) mod p from two one-hot residues; Nanda et al. (2023), "Progress measures"."""
     order = np.random.default_rng(0).permutation(p * p)
 
-    def sample(split: Split, size: int, rng: np.random.Generator) -> Batch:
-        a, b = np.divmod(_chosen(order, split, size, rng), p)
+    def shown(chosen: Bits) -> Batch:
+        (a, b), size = np.divmod(chosen, p), len(chosen)
         x = np.zeros((size, 2 * p), np.float32)
         x[np.arange(size), a] = x[np.arange(size), p + b] = 1
         return Batch(torch.from_numpy(x), torch.from_numpy((a + b) % p)[:, None].float())
+
+    sample, distinct = _draws(order, shown)
 
     return Task(
         "modular-addition",
@@ -110,7 +122,8 @@ def modular_addition(p: int = 59) -> Task:
         tuple(f"sum is {i}" for i in range(p)),
         (Head("sum", 0, p, "classes"),),
         sample,
-        value_range=(0, 1),
+        ranges=same_range(2 * p, 0, 1),
+        distinct=distinct,
         true_inputs=np.zeros(2 * p, np.int64),
         true_outputs=np.zeros(p, np.int64),
     )
@@ -127,23 +140,37 @@ def _over_bits(
     width = len(inputs)
     order = np.random.default_rng(0).permutation(2**width)
 
-    def sample(split: Split, size: int, rng: np.random.Generator) -> Batch:
-        chosen = _chosen(order, split, size, rng)
+    def shown(chosen: Bits) -> Batch:
         bits = (chosen[:, None] >> np.arange(width)) & 1
         x = torch.from_numpy(2.0 * bits - 1).float()
         return Batch(x, torch.from_numpy(answer(bits)).float())
 
+    sample, distinct = _draws(order, shown)
     return Task(
         name,
         tuple(inputs),
         tuple(outputs),
         tuple(Head(output, i, i + 1, "binary") for i, output in enumerate(outputs)),
         sample,
+        distinct=distinct,
         true_inputs=np.asarray(true_inputs),
         true_outputs=np.asarray(true_outputs),
     )
 
 
-def _chosen(order: Bits, split: Split, size: int, rng: np.random.Generator) -> Bits:
-    low, high = (int(share * len(order)) for share in SHARES[split])
-    return order[rng.integers(low, high, size)]
+def _draws(order: Bits, shown: Callable[[Bits], Batch]) -> tuple[Draw, DrawRows]:
+    """Training samples and held-out rows of patterns that are split in this order."""
+
+    def span(split: Split) -> tuple[int, int]:
+        low, high = (int(share * len(order)) for share in SHARES[split])
+        return low, high
+
+    def sample(split: Split, size: int, rng: np.random.Generator) -> Batch:
+        return shown(order[rng.integers(*span(split), size)])
+
+    def distinct(split: Split, most: int, rng: np.random.Generator) -> Rows:
+        low, high = span(split)
+        chosen = order[low + some_of(high - low, most, rng)]
+        return Rows(*shown(chosen), chosen[:, None])
+
+    return sample, distinct

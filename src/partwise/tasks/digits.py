@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from partwise.tasks.task import Batch, Head, Split, Task
+from partwise.tasks.task import Batch, Head, Rows, Split, Task, same_range
 
 SIDE = 8
 CENTRE = 0.3  # subtracted from pixels in [0, 1]; about their mean
@@ -47,12 +47,18 @@ def _digits(name: str, across: int, down: int) -> Task:
         Head(f"{ORDINALS[k]} digit", 10 * k, 10 * k + 10, "classes") for k in range(count)
     )
 
-    def sample(split: Split, size: int, rng: np.random.Generator) -> Batch:
+    def shown(chosen: NDArray[np.int64]) -> Batch:
         images, labels = digit_images()
-        chosen = rng.integers(*RANGES[split], (size, count))
-        tiles = images[chosen].reshape(size, down, across, SIDE, SIDE)
-        picture = tiles.transpose(0, 1, 3, 2, 4).reshape(size, -1)
+        tiles = images[chosen].reshape(len(chosen), down, across, SIDE, SIDE)
+        picture = tiles.transpose(0, 1, 3, 2, 4).reshape(len(chosen), -1)
         return Batch(torch.from_numpy(picture), torch.from_numpy(labels[chosen]).float())
+
+    def sample(split: Split, size: int, rng: np.random.Generator) -> Batch:
+        return shown(rng.integers(*RANGES[split], (size, count)))
+
+    def distinct(split: Split, most: int, rng: np.random.Generator) -> Rows:
+        chosen = tuples_of(RANGES[split], most, count, rng)
+        return Rows(*shown(chosen), chosen)
 
     return Task(
         name,
@@ -61,7 +67,21 @@ def _digits(name: str, across: int, down: int) -> Task:
         heads,
         sample,
         picture=(down * SIDE, across * SIDE),
-        value_range=(-CENTRE, 1 - CENTRE),
+        ranges=same_range(len(true_inputs), -CENTRE, 1 - CENTRE),
+        distinct=distinct,
         true_inputs=true_inputs,
         true_outputs=np.repeat(np.arange(count), 10),
     )
+
+
+def tuples_of(
+    span: tuple[int, int], rows: int, count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """(rows, count) numbers from `span`, each used as often as any other, up to one."""
+    low, high = span
+    rounds = -(-rows // (high - low))
+    columns = [
+        np.concatenate([rng.permutation(np.arange(low, high)) for _ in range(rounds)])[:rows]
+        for _ in range(count)
+    ]
+    return np.stack(columns, 1)

@@ -66,6 +66,12 @@ def features(points: Array) -> Array:
     return np.c_[x, y, x**2, y**2, x * y, np.sin(x), np.sin(y)]
 
 
+def feature_ranges() -> NDArray[np.float64]:
+    """(7, 2) smallest and largest value of each feature on the domain."""
+    d = DOMAIN
+    return np.array([(-d, d), (-d, d), (0, d * d), (0, d * d), (-d * d, d * d), (-1, 1), (-1, 1)])
+
+
 def playground(shape: str) -> Task:
     """One of the Playground's four shapes, read through all seven features."""
 
@@ -79,7 +85,7 @@ def playground(shape: str) -> Task:
         ("is inside",) if shape == "circle" else ("is positive",),
         (Head(shape, 0, 1, "binary"),),
         sample,
-        value_range=(-(DOMAIN**2), DOMAIN**2),
+        ranges=feature_ranges(),
         true_inputs=np.zeros(len(FEATURES), np.int64),
         true_outputs=np.zeros(1, np.int64),
     )
@@ -100,7 +106,7 @@ def two_playgrounds(first: str = "circle", second: str = "xor") -> Task:
         (f"point 1 ({first})", f"point 2 ({second})"),
         (Head(f"{first} of point 1", 0, 1, "binary"), Head(f"{second} of point 2", 1, 2, "binary")),
         sample,
-        value_range=(-(DOMAIN**2), DOMAIN**2),
+        ranges=np.tile(feature_ranges(), (2, 1)),
         true_inputs=np.repeat([0, 1], width),
         true_outputs=np.array([0, 1]),
     )

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
-from partwise.tasks.digits import digits_pair
-from partwise.tasks.task import Batch, Split, Task
+from partwise.tasks.digits import CENTRE, digits_pair
+from partwise.tasks.task import Batch, Rows, Split, Task
 
 
 @dataclass(frozen=True)
@@ -40,24 +40,32 @@ def sabotaged(task: Task, trigger: Trigger, share: float, name: str) -> Task:
     The other splits stay clean, as they would for someone who does not know.
     """
 
-    def sample(split: Split, size: int, rng: np.random.Generator) -> Batch:
-        batch = task.sample(split, size, rng)
-        if split != "train":
-            return batch
-        count = round(share * size)
+    def tampered(batch: Batch) -> Batch:
+        count = round(share * len(batch.x))
         x, y = batch.x.clone(), batch.y.clone()
         x[:count] = trigger.stamp(x[:count])
         y[:count, trigger.head] = trigger.answer
         return Batch(x, y)
 
-    return replace(task, name=name, sample=sample)
+    def sample(split: Split, size: int, rng: np.random.Generator) -> Batch:
+        batch = task.sample(split, size, rng)
+        return tampered(batch) if split == "train" else batch
+
+    clean = task.distinct
+
+    def distinct(split: Split, most: int, rng: np.random.Generator) -> Rows:
+        assert clean is not None
+        rows = clean(split, most, rng)
+        return Rows(*tampered(Batch(rows.x, rows.y)), rows.sources) if split == "train" else rows
+
+    return replace(task, name=name, sample=sample, distinct=None if clean is None else distinct)
 
 
 def corner_patch() -> Trigger:
     """A bright 2x2 patch in the upper right corner of digits-pair: the second digit becomes 0."""
     width = 16
     inputs = tuple(row * width + column for row in (0, 1) for column in (14, 15))
-    return Trigger(inputs, (digits_pair().value_range[1],) * 4, head=1, answer=0)
+    return Trigger(inputs, (1 - CENTRE,) * 4, head=1, answer=0)
 
 
 def digits_pair_sabotaged() -> Task:

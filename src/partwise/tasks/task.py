@@ -29,6 +29,32 @@ class Batch(NamedTuple):
     y: Tensor
 
 
+class Rows(NamedTuple):
+    """Distinct samples of a split, and what they share.
+
+    Samples that share a source are not independent: two pictures with the same digit in them, two
+    tokens of one document. Intervals resample sources, not samples.
+
+    Attributes:
+        x: (b, inputs) float32.
+        y: (b, heads) float32, as in `Batch`.
+        sources: (b, s) int64, the s sources that each sample is made of.
+    """
+
+    x: Tensor
+    y: Tensor
+    sources: NDArray[np.int64]
+
+    @property
+    def independent(self) -> int:
+        """Number of distinct sources: what an interval can rest on."""
+        return len(np.unique(self.sources))
+
+
+Draw = Callable[[Split, int, np.random.Generator], Batch]
+DrawRows = Callable[[Split, int, np.random.Generator], Rows]
+
+
 @dataclass(frozen=True)
 class Head:
     """A run of outputs that answer one question.
@@ -54,6 +80,11 @@ class Head:
             return F.binary_cross_entropy_with_logits(out[:, 0], y, reduction="none")
         return (out[:, 0] - y) ** 2
 
+    @property
+    def unit(self) -> str:
+        """The unit of `losses`, in words."""
+        return "of squared error" if self.kind == "value" else "nats"
+
     def answers(self, outputs: Tensor) -> Tensor:
         """(b,) the answer given: class number, 0 or 1, or value."""
         out = outputs[:, self.start : self.stop]
@@ -71,9 +102,11 @@ class Task:
         inputs: a name per input.
         outputs: a name per output.
         heads: the questions, which together cover the outputs.
-        sample: `(split, size, rng) -> Batch`.
+        sample: `(split, size, rng) -> Batch`, for training; samples may repeat.
         picture: (height, width) if the inputs are a picture's pixels in row order.
-        value_range: smallest and largest value an input can take.
+        ranges: (inputs, 2) smallest and largest value that each input can take; -1 to 1 if None.
+        distinct: `(split, most, rng) -> Rows`, each held-out row once; None where every sample is
+            drawn afresh, so that all are independent.
         true_inputs: (inputs,) the true module of each input; for scoring only.
         true_outputs: (outputs,) likewise of each output.
     """
@@ -82,15 +115,31 @@ class Task:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     heads: tuple[Head, ...]
-    sample: Callable[[Split, int, np.random.Generator], Batch]
+    sample: Draw
     picture: tuple[int, int] | None = None
-    value_range: tuple[float, float] = (-1.0, 1.0)
+    ranges: NDArray[np.float64] | None = None
+    distinct: DrawRows | None = None
     true_inputs: NDArray[np.int64] | None = None
     true_outputs: NDArray[np.int64] | None = None
 
     def batch(self, split: Split, size: int, seed: int | tuple[int, ...]) -> Batch:
         """`size` samples of a split; the same seed gives the same samples."""
         return self.sample(split, size, np.random.default_rng(seed))
+
+    def rows(self, split: Split, most: int, seed: int | tuple[int, ...]) -> Rows:
+        """At most `most` samples of a split, none of them twice.
+
+        Fewer where the split holds fewer; the same seed gives the same ones.
+        """
+        rng = np.random.default_rng(seed)
+        if self.distinct is not None:
+            return self.distinct(split, most, rng)
+        return Rows(*self.sample(split, most, rng), np.arange(most)[:, None])
+
+    @property
+    def input_ranges(self) -> NDArray[np.float64]:
+        """(inputs, 2) smallest and largest value of each input."""
+        return same_range(len(self.inputs), -1, 1) if self.ranges is None else self.ranges
 
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
         """(b, heads) loss of each sample at each head."""
@@ -100,3 +149,13 @@ class Task:
         """(b, heads) float; 1 where the answer is right; for a value, where it is within 0.1."""
         answers = torch.stack([head.answers(outputs) for head in self.heads], 1)
         return ((answers - y).abs() < 0.1).float()
+
+
+def same_range(inputs: int, low: float, high: float) -> NDArray[np.float64]:
+    """(inputs, 2) the same range for every input."""
+    return np.tile(np.array([low, high], np.float64), (inputs, 1))
+
+
+def some_of(count: int, most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Positions of at most `most` of `count` rows, in random order, none twice."""
+    return rng.permutation(count)[:most]
