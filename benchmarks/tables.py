@@ -111,6 +111,27 @@ def step_table(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def idle_table(record: dict[str, Any]) -> str:
+    """What interfaces carry: all of them, random parts and the worst, as a Markdown table."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in record["rows"]:
+        if row["modules"] > 1:
+            groups.setdefault((row["network"], row["task"]), []).append(row)
+    losses = ("", "_random", "_random_95", "_worst")
+    lines = [
+        "| network | task | seeds | wires | joint | random, mean | random, 95% | worst |",
+        "|" + " --- |" * 8,
+    ]
+    for (network, task), rows in groups.items():
+        wires = " / ".join(f"{row['wires']:,}" for row in rows)
+        cells = [
+            " / ".join(f"{row[f'causal_interface{name}']:z.4f}" for row in rows) for name in losses
+        ]
+        seeds = ", ".join(str(row["seed"]) for row in rows)
+        lines.append(f"| {network} | {task} | {seeds} | {wires} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def choices_table(record: dict[str, Any]) -> str:
     """Mean loss of each variant of the penalty at each task, as a Markdown table."""
     cells: dict[str, dict[str, list[dict[str, Any]]]] = {}
@@ -179,6 +200,7 @@ def documents() -> dict[Path, str]:
 TABLES: list[tuple[str, str, str, Callable[[dict[str, Any]], str]]] = [
     ("README.md", "demo-table", "demo.json", demo_table),
     ("docs/design/scale.md", "overhead-table", "gpt_overhead.json", overhead_table),
+    ("docs/design/idle.md", "idle-table", "idle_interfaces.json", idle_table),
     ("docs/design/penalty.md", "step-table", "penalty_overhead.json", step_table),
     ("docs/design/penalty.md", "choices-table", "penalty_choices.json", choices_table),
     ("docs/design/penalty.md", "reads-table", "reads_choices.json", choices_table),
