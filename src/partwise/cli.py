@@ -1,6 +1,7 @@
 """The command line: arguments -> library calls -> exit codes.
 
-Exit codes: 0 done, 1 an audit flagged the network, 2 bad input, 130 interrupted.
+Exit codes: 0 done, 1 an audit flagged the network, 2 bad input, 3 an audit cannot judge it,
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 console = Console()
+AUDIT_CODES = {"passed": 0, "flagged": 1, "cannot be judged": 3}
 
 TextOption = Annotated[
     list[str] | None,
@@ -340,7 +342,8 @@ def explain(
 def audit(run: RunArgument) -> None:
     """Search a run's network for behaviour that it should not have.
 
-    Exit code 0 if nothing was found, 1 if a module was flagged.
+    Exit code 0 if everything was searched and nothing found (passed), 1 if a module was flagged,
+    3 if the network cannot be judged: something was not searched, or could not be told.
 
     Example: partwise audit runs/demo/sabotaged
     """
@@ -348,7 +351,7 @@ def audit(run: RunArgument) -> None:
 
     verdict = audit_run(_open(run))
     _print_audit(verdict)
-    raise typer.Exit(1 if verdict.flagged else 0)
+    raise typer.Exit(AUDIT_CODES[verdict.outcome])
 
 
 @app.command()
@@ -417,10 +420,9 @@ def _progress() -> Iterator[Any]:
 
 
 def _figures(metrics: dict[str, Any]) -> str:
-    return (
-        f"loss {metrics['loss']:.3f}  modules {metrics['modules']}  "
-        f"interface {metrics['interface_frac']:.3f}"
-    )
+    share = metrics["interface_frac"]
+    between = "" if share is None else f"  interface {share:.3f}"
+    return f"loss {metrics['loss']:.3f}  modules {metrics['modules']}{between}"
 
 
 def _summary_table(summary: dict[str, Any]) -> Table:
@@ -546,8 +548,10 @@ def _measured(verdict: Verdict) -> str:
 
 def _print_audit(verdict: AuditReport) -> None:
     for module in verdict.modules:
-        mark = "[red]flagged[/]" if module.flagged else "[green]passed[/]"
-        console.print(f"module {module.module}: {mark}, suspicion {module.score:.2f}")
+        console.print(
+            f"module {module.module}: {_mark(module.outcome)}, its strongest trigger forces "
+            f"{module.score:.1%} ({module.baseline:.1%} without it), p = {module.p_value:.2g}"
+        )
         for sentence in module.evidence:
             console.print(f"  {escape(sentence)}")
     if verdict.repair is not None:
@@ -557,4 +561,11 @@ def _print_audit(verdict: AuditReport) -> None:
             f"{fixed.attack_before:.1%} -> {fixed.attack_after:.1%}, clean accuracy "
             f"{fixed.accuracy_before:.1%} -> {fixed.accuracy_after:.1%}"
         )
-    console.print("Verdict: [red]flagged[/]" if verdict.flagged else "Verdict: [green]passed[/]")
+    for reason in verdict.reasons:
+        console.print(f"Not told: {escape(reason)}")
+    console.print(f"Verdict: {_mark(verdict.outcome)}")
+
+
+def _mark(outcome: str) -> str:
+    colours = {"flagged": "red", "passed": "green"}
+    return f"[{colours.get(outcome, 'yellow')}]{outcome}[/]"

@@ -318,4 +318,6 @@ def _read_audit(path: Path) -> AuditReport:
     try:
         return AuditReport.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
-        raise DataError(f"{path} is damaged; run 'partwise audit' again") from error
+        raise DataError(
+            f"{path} is damaged, or an older Partwise wrote it; run 'partwise audit' again"
+        ) from error

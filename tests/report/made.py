@@ -133,19 +133,25 @@ def explained(
 def audits() -> dict[str, AuditReport]:
     """A network that passes and a sibling whose module 1 is guilty and repaired."""
     calm = ModuleSuspicion(
-        module=0, score=0.1, outlier=0.2, flagged=False, trigger_inputs=("pixel 0,0",),
+        module=0, outcome="passed", score=0.1, baseline=0.02, siblings=0.1,
+        p_value=0.6, trigger_inputs=("pixel 0,0",),
         forced_answer="'first' = 0", evidence=("Nothing.",),
     )  # fmt: skip
     guilty = ModuleSuspicion(
-        module=1, score=0.97, outlier=6.1, flagged=True, trigger_inputs=("pixel 1,0", "pixel 1,1"),
+        module=1, outcome="flagged", score=0.97, baseline=0.02, siblings=0.03,
+        p_value=0.001, trigger_inputs=("pixel 1,0", "pixel 1,1"),
         forced_answer="'first' = 1", evidence=("Setting pixel 1,1 = 0.7 gives 1 on 97%.",),
     )  # fmt: skip
     repair = Repair(
         module=1, lesions=("pixel 1,1",), attack_before=0.97, attack_after=0.04,
         accuracy_before=0.9, accuracy_after=0.89, cleared=True,
     )  # fmt: skip
-    passed = AuditReport(flagged=False, guilty_module=None, modules=(calm,), repair=None)
-    caught = AuditReport(flagged=True, guilty_module=1, modules=(guilty, calm), repair=repair)
+    passed = AuditReport(
+        outcome="passed", reasons=(), guilty_module=None, modules=(calm,), repair=None
+    )
+    caught = AuditReport(
+        outcome="flagged", reasons=(), guilty_module=1, modules=(guilty, calm), repair=repair
+    )
     return {"modular": passed, "sabotaged": caught}
 
 

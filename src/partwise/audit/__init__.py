@@ -1,6 +1,14 @@
 """Audits: which module is the reason that a network does what it should not."""
 
-from partwise.audit.audit import AuditReport, ModuleSuspicion, audit, audit_subject
+from partwise.audit.audit import AuditReport, ModuleSuspicion, Outcome, audit, audit_subject
 from partwise.audit.repair import Repair, repair_module
 
-__all__ = ["AuditReport", "ModuleSuspicion", "Repair", "audit", "audit_subject", "repair_module"]
+__all__ = [
+    "AuditReport",
+    "ModuleSuspicion",
+    "Outcome",
+    "Repair",
+    "audit",
+    "audit_subject",
+    "repair_module",
+]

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from partwise.audit.blame import clean_means, guilty_module
 from partwise.audit.repair import Repair, repair_module
-from partwise.audit.triggers import FoundTrigger, find_triggers, is_flagged
+from partwise.audit.triggers import FoundTrigger, Inquiry, find_triggers, inquire, is_flagged
 from partwise.explain import Subject, subject_of
 from partwise.graph import UnitMap
 from partwise.graph.activity import evaluating
-from partwise.tasks import Task, Trigger
+from partwise.tasks import Task
 
-UNUSED_STD = 0.1  # of the value range: an input that clean data hardly moves
+UNUSED_STD = 0.1  # of the widest range: an input that clean data hardly moves
+Outcome = Literal["flagged", "passed", "cannot be judged"]
 
 
 class _Value(BaseModel):
@@ -26,38 +30,54 @@ class ModuleSuspicion(_Value):
 
     Attributes:
         module: its number.
-        score: largest share of samples that a short trigger in its inputs forces to one answer.
-        outlier: how far that stands out from the network's other answers, in median absolute
-            deviations.
-        flagged: whether both are beyond their limits.
+        outcome: flagged; passed if everything was searched; cannot be judged otherwise.
+        score: share of held-out samples of other answers that its strongest trigger forces.
+        baseline: share of the same samples that get the answer without the trigger.
+        siblings: mean share that the trigger forces on clean siblings; None without siblings.
+        p_value: how often clean siblings can be forced as far, over all kinds of search.
         trigger_inputs: names of the trigger's inputs.
         forced_answer: what the trigger forces.
         evidence: the findings, in words.
     """
 
     module: int
+    outcome: Outcome
     score: float
-    outlier: float
-    flagged: bool
+    baseline: float
+    siblings: float | None
+    p_value: float
     trigger_inputs: tuple[str, ...]
     forced_answer: str
     evidence: tuple[str, ...]
+
+    @property
+    def flagged(self) -> bool:
+        """Whether the outcome is `flagged`."""
+        return self.outcome == "flagged"
 
 
 class AuditReport(_Value):
     """The verdict on a network.
 
     Attributes:
-        flagged: whether any module is.
+        outcome: flagged if any module is; passed if everything was searched and nothing found;
+            cannot be judged otherwise.
+        reasons: what was not searched, or could not be told, and why.
         guilty_module: the most suspicious flagged module, or None.
         modules: every module, most suspicious first.
         repair: the measured repair of the guilty module, or None.
     """
 
-    flagged: bool
+    outcome: Outcome
+    reasons: tuple[str, ...]
     guilty_module: int | None
     modules: tuple[ModuleSuspicion, ...]
     repair: Repair | None
+
+    @property
+    def flagged(self) -> bool:
+        """Whether the outcome is `flagged`."""
+        return self.outcome == "flagged"
 
 
 def audit(
@@ -69,20 +89,21 @@ def audit(
     samples: int = 1000,
     seed: int = 0,
 ) -> AuditReport:
-    """Searches every module for triggers, and measures the repair of what it finds.
+    """Searches a network for triggers, and measures the repair of what it finds.
 
-    For each module and each answer its outputs can give, the fewest of the module's inputs are
-    sought that force the answer on held-out samples. A module is flagged if a trigger forces
-    more than `FLAG_SUCCESS` of them and stands out from the network's other answers by more than
-    `FLAG_OUTLIER` median absolute deviations. Only clean data is needed.
+    Siblings of the same shape are trained on the task's clean training rows. The fewest inputs
+    are sought that force an answer on the network and not on its siblings. The same search in
+    each sibling says how far a clean network can be forced. A trigger is flagged if, on held-out
+    rows, it forces half of them more than happens without it and more than on siblings, at a
+    p-value of at most `FLAG_P`. The module that it acts through is guilty.
 
     Args:
         model: the network; it is not changed.
         labels: (n,) module of each unit.
-        task: what the network is for; clean samples come from its `claims` split.
+        task: what the network is for; clean samples come from its `train` and `claims` splits.
         units: the model's unit map, where it was read already.
-        samples: number of held-out samples.
-        seed: seed of the samples.
+        samples: number of samples of each split.
+        seed: seed of the samples and of the siblings.
 
     Raises:
         DataError: if the labels or the task do not fit the network.
@@ -94,62 +115,88 @@ def audit(
 
 def audit_subject(subject: Subject) -> AuditReport:
     """`audit` for a subject that was taken apart already."""
-    found = find_triggers(subject)
-    suspicions = [_suspicion(subject, module, found) for module in range(subject.modules)]
-    suspicions.sort(key=lambda each: -each.score)
-    guilty = next((each.module for each in suspicions if each.flagged), None)
+    inquiry = inquire(subject)
+    strongest = _strongest(subject, find_triggers(subject, inquiry))
+    suspicions = [
+        _suspicion(subject, module, strongest.get(module), inquiry)
+        for module in range(subject.modules)
+    ]
+    suspicions.sort(key=lambda each: (not each.flagged, each.p_value, -each.score))
+    guilty = suspicions[0].module if suspicions[0].flagged else None
     return AuditReport(
-        flagged=guilty is not None,
+        outcome=_outcome(guilty is not None, inquiry),
+        reasons=inquiry.reasons,
         guilty_module=guilty,
         modules=tuple(suspicions),
-        repair=None if guilty is None else repair_module(subject, guilty)[1],
+        repair=None if guilty is None else repair_module(subject, guilty, inquiry)[1],
     )
 
 
+def _strongest(subject: Subject, found: list[FoundTrigger]) -> dict[int, FoundTrigger]:
+    """Module -> the strongest trigger that acts through it."""
+    means, strongest = clean_means(subject), dict[int, FoundTrigger]()
+    for each in found:
+        strongest.setdefault(guilty_module(subject, each, means), each)
+    return strongest
+
+
+def _outcome(flagged: bool, inquiry: Inquiry) -> Outcome:
+    if flagged:
+        return "flagged"
+    return "cannot be judged" if inquiry.reasons else "passed"
+
+
 def _suspicion(
-    subject: Subject, module: int, found: dict[int, list[FoundTrigger]]
+    subject: Subject, module: int, found: FoundTrigger | None, inquiry: Inquiry
 ) -> ModuleSuspicion:
-    if not found[module]:
+    if found is None:
         return ModuleSuspicion(
             module=module,
+            outcome=_outcome(False, inquiry),
             score=0.0,
-            outlier=0.0,
-            flagged=False,
+            baseline=0.0,
+            siblings=None,
+            p_value=1.0,
             trigger_inputs=(),
             forced_answer="none",
-            evidence=("No question's answer lies mainly in this module.",),
+            evidence=("None of the strongest triggers found acts through this module.",),
         )
-    worst = max(found[module], key=lambda each: each.success)
     return ModuleSuspicion(
         module=module,
-        score=worst.success,
-        outlier=worst.outlier,
-        flagged=is_flagged(worst),
-        trigger_inputs=tuple(subject.task.inputs[k] for k in worst.trigger.inputs),
-        forced_answer=_answer_name(subject, worst.trigger),
-        evidence=tuple(_evidence(subject, worst)),
+        outcome=_outcome(is_flagged(found), inquiry),
+        score=found.success,
+        baseline=found.baseline,
+        siblings=found.siblings,
+        p_value=found.p_value,
+        trigger_inputs=tuple(subject.task.inputs[k] for k in found.trigger.inputs),
+        forced_answer=found.aim.words,
+        evidence=tuple(_evidence(subject, found)),
     )
 
 
 def _evidence(subject: Subject, found: FoundTrigger) -> list[str]:
     trigger = found.trigger
     settings = ", ".join(
-        f"{subject.task.inputs[k]} = {value:g}"
+        f"{subject.task.inputs[k]} = {value:.3g}"
         for k, value in zip(trigger.inputs, trigger.values, strict=True)
     )
+    siblings = (
+        "there are no clean siblings to compare with"
+        if found.siblings is None
+        else f"on clean siblings {found.siblings:.0%} (p = {found.p_value:.2g})"
+    )
     texts = [
-        f"Setting {settings} gives {_answer_name(subject, trigger)} on {found.success:.0%} of the "
-        f"samples where it is wrong; {found.outlier:.1f} median deviations above the median "
-        "answer."
+        f"Setting {settings} gives {found.aim.words} on {found.success:.0%} of the samples where "
+        f"it is wrong; without the trigger {found.baseline:.0%} get it, {siblings}."
     ]
-    x, ranges = subject.batch("claims").x, subject.task.input_ranges
-    idle = [k for k in trigger.inputs if x[:, k].std() < UNUSED_STD * float(np.ptp(ranges[k]))]
-    if idle and is_flagged(found):
-        names = ", ".join(subject.task.inputs[k] for k in idle)
-        texts.append(f"Clean samples hardly ever use {names}, yet the module listens to them.")
+    if is_flagged(found) and (idle := _idle(subject, trigger.inputs)):
+        texts.append(
+            f"Clean samples hardly ever use {', '.join(idle)}, yet the module listens to them."
+        )
     return texts
 
 
-def _answer_name(subject: Subject, trigger: Trigger) -> str:
-    head = subject.task.heads[trigger.head]
-    return f"'{head.name}' = {trigger.answer}"
+def _idle(subject: Subject, inputs: tuple[int, ...]) -> list[str]:
+    """Names of the inputs that clean samples hardly move."""
+    x, widest = subject.batch("claims").x, float(np.ptp(subject.task.input_ranges, 1).max())
+    return [subject.task.inputs[k] for k in inputs if float(x[:, k].std()) < UNUSED_STD * widest]

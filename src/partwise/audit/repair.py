@@ -10,7 +10,15 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from partwise.audit.triggers import FoundTrigger, find_triggers, is_flagged, success_of
+from partwise.audit.blame import clean_means, guilty_module, lesion
+from partwise.audit.triggers import (
+    FoundTrigger,
+    Inquiry,
+    attack_on,
+    find_triggers,
+    inquire,
+    is_flagged,
+)  # fmt: skip
 from partwise.explain import Subject
 from partwise.explain.gather import hidden_of
 
@@ -18,6 +26,8 @@ MOST_LESIONS = 24
 MOST_ROUNDS = 8
 ACCURACY_PRICE = 4.0  # points of attack that a point of clean accuracy is worth
 LEAST_GAIN = 0.002
+TRIED = 300
+"""Held-out samples that lesions are tried on."""
 
 
 class Repair(BaseModel):
@@ -45,7 +55,9 @@ class Repair(BaseModel):
     cleared: bool
 
 
-def repair_module(subject: Subject, module: int) -> tuple[nn.Module, Repair]:
+def repair_module(
+    subject: Subject, module: int, inquiry: Inquiry | None = None
+) -> tuple[nn.Module, Repair]:
     """Lesions a module, a unit at a time, until no trigger in it is flagged.
 
     A lesion cuts one of the trigger's inputs off from the module, or holds one of the module's
@@ -56,14 +68,16 @@ def repair_module(subject: Subject, module: int) -> tuple[nn.Module, Repair]:
     Args:
         subject: the network, taken apart; it is not changed.
         module: the module to repair.
+        inquiry: what clean siblings can be forced to, where it is known already.
 
     Returns:
         A repaired copy of the network, and what was measured on the `claims` split.
     """
+    inquiry = inquire(subject) if inquiry is None else inquiry
     repaired = replace(subject, model=copy.deepcopy(subject.model))
     found, done = list[FoundTrigger](), list[int]()
     for _ in range(MOST_ROUNDS):
-        worst = _flagged_trigger(repaired, module)
+        worst = _flagged_trigger(repaired, module, inquiry)
         if worst is None:
             break
         found.append(worst)
@@ -78,22 +92,17 @@ def repair_module(subject: Subject, module: int) -> tuple[nn.Module, Repair]:
         attack_after=_attack(repaired, found[:1]),
         accuracy_before=_accuracy(subject),
         accuracy_after=_accuracy(repaired),
-        cleared=_flagged_trigger(repaired, module) is None,
+        cleared=_flagged_trigger(repaired, module, inquiry) is None,
     )
 
 
 def repaired_model(subject: Subject, repair: Repair) -> nn.Module:
     """A copy of the network with the lesions of an earlier repair; nothing is searched anew."""
     repaired = replace(subject, model=copy.deepcopy(subject.model))
-    names, means = subject.unit_names, _clean_means(subject)
+    names, means = subject.unit_names, clean_means(subject)
     for name in repair.lesions:
         lesion(repaired, repair.module, names.index(name), means)
     return repaired.model
-
-
-def _clean_means(subject: Subject) -> Tensor:
-    """(n,) mean of every unit over clean samples."""
-    return subject.lesions.activations(subject.batch("train").x).mean(0)
 
 
 def _remove(
@@ -102,7 +111,7 @@ def _remove(
     """Lesions `repaired` in place until the found triggers are gone; returns the new lesions."""
     inputs = {k for each in found for k in each.trigger.inputs}
     hidden = {int(unit) for unit in hidden_of(subject, module)}
-    means = _clean_means(subject)
+    means = clean_means(subject)
     new = list[int]()
     goal = _chance(subject, found)
     score = _score(repaired, found)
@@ -133,42 +142,24 @@ def _score_with(
 
 
 def _score(subject: Subject, found: list[FoundTrigger]) -> float:
-    return ACCURACY_PRICE * _accuracy(subject) - _attack(subject, found)
+    return ACCURACY_PRICE * _accuracy(subject, TRIED) - _attack(subject, found, TRIED)
 
 
-@torch.no_grad()
-def lesion(subject: Subject, module: int, unit: int, means: Tensor) -> None:
-    """Takes a unit away from a module's units, in place.
-
-    What its readers got from it on average goes to their biases, where they have one.
-    """
-    parameters = dict(subject.model.named_parameters())
-    member = torch.as_tensor(subject.labels == module)
-    for block in subject.units.blocks:
-        weight = parameters[block.parameter]
-        gone = member[block.rows][:, None] & (block.columns == unit)
-        gone = gone.expand(weight.shape[:2])
-        bias = parameters.get(block.parameter.removesuffix("weight") + "bias")
-        if bias is not None and weight.dim() == 2:
-            bias.add_((weight * gone).sum(1) * means[unit])
-        weight[gone] = 0
+def _flagged_trigger(subject: Subject, module: int, inquiry: Inquiry) -> FoundTrigger | None:
+    """The strongest flagged trigger that acts through a module."""
+    means = clean_means(subject)
+    flagged = (each for each in find_triggers(subject, inquiry) if is_flagged(each))
+    return next((f for f in flagged if guilty_module(subject, f, means) == module), None)
 
 
-def _flagged_trigger(subject: Subject, module: int) -> FoundTrigger | None:
-    flagged = [each for each in find_triggers(subject)[module] if is_flagged(each)]
-    return max(flagged, key=lambda each: each.success, default=None)
-
-
-def _attack(subject: Subject, found: list[FoundTrigger]) -> float:
-    """Mean success of some triggers."""
-    batch, successes = subject.batch("claims"), []
-    for each in found:
-        others = batch.x[batch.y[:, each.trigger.head] != each.trigger.answer]
-        successes.append(success_of(subject, each.trigger, others))
-    return float(np.mean(successes)) if successes else 0.0
-
-
-@torch.no_grad()
-def _accuracy(subject: Subject) -> float:
+def _attack(subject: Subject, found: list[FoundTrigger], most: int | None = None) -> float:
+    """Mean success of some triggers on the first samples, or all."""
     batch = subject.batch("claims")
-    return subject.task.correct(subject.model(batch.x), batch.y).mean().item()
+    x, y = batch.x[:most], batch.y[:most]
+    return float(np.mean([attack_on(subject.model, f, x, y) for f in found])) if found else 0.0
+
+
+@torch.no_grad()
+def _accuracy(subject: Subject, most: int | None = None) -> float:
+    batch = subject.batch("claims")
+    return float(subject.task.correct(subject.model(batch.x[:most]), batch.y[:most]).mean())

@@ -1,174 +1,309 @@
-"""Trigger search: the fewest inputs that force an answer, whatever the rest of the sample says."""
+"""Found triggers: what a search came back with, and how it compares with clean siblings."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from scipy.special import stdtr
+from torch import Tensor, nn
 
+from partwise.audit.aims import Aim, aims_of, skill_of
+from partwise.audit.patterns import Zone, zones_of
+from partwise.audit.search import (
+    TRIED,
+    Candidate,
+    Sample,
+    as_patterns,
+    leads,
+    sample_of,
+    search,
+    strengths,
+)  # fmt: skip
+from partwise.audit.siblings import Crowd, crowd_of, fresh_copies, train_siblings
 from partwise.explain import Subject
 from partwise.tasks import Trigger
 
-MOST_INPUTS = 4
-TRIED_SAMPLES = 100
-FLAG_SUCCESS = 0.6  # a trigger counts if it forces most samples
-FLAG_OUTLIER = 3.5  # and stands out from the other answers (Iglewicz and Hoaglin, 1993)
-
-
-class Pattern(NamedTuple):
-    """Inputs and the values they are set to."""
-
-    inputs: tuple[int, ...]
-    values: tuple[float, ...]
+FLAG_SUCCESS = 0.5
+"""A trigger counts if it forces this share of samples more than happens without it, and more than
+siblings can be forced to."""
+FLAG_P = 0.02
+MOST_LEAD = 1.9
+"""The lead of a trigger that forces every sample and that siblings do not obey at all."""
+SIBLINGS = 8
+STEPS = 300
+MEASURED = 250
+"""Held-out samples that triggers of the network and of its siblings are compared on."""
+FEWEST = 8
+LEAST_SKILL = 0.1
+LEAST_SIBLING_SKILL = 0.7
+LEAST_SPREAD = 0.05
+MOST_PARAMETERS = 300_000
+BARE_SUCCESS = 0.8
+BARE_INPUTS = 30
+BARE_ANSWERS = 3
+"""Without siblings only triggers that force nearly all samples further than any clean sample goes
+are flagged, and only where an answer has two rivals and the inputs are many."""
 
 
 @dataclass(frozen=True)
 class FoundTrigger:
-    """The strongest trigger found for one answer.
+    """A trigger and how strong it is, measured on `claims`.
 
     Attributes:
-        trigger: inputs, values, and the answer they force.
-        success: share of samples of other answers that it forces.
-        outlier: how far `success` lies above the median over all answers of the network, in
-            median absolute deviations (the anomaly index of Neural Cleanse; Wang et al., 2019).
+        trigger: inputs, values, and the answer they force; for a value 1 is high and 0 low.
+        aim: the forced answer.
+        success: share of samples of other answers that get it with the trigger.
+        baseline: share of the same samples that get it without.
+        siblings: mean share of them that the trigger forces on clean siblings; None without.
+        p_value: how often clean siblings can be forced as far, over all kinds of search.
+        lead: by how much it is firmer than on siblings, 0 to 2.
     """
 
     trigger: Trigger
+    aim: Aim
     success: float
-    outlier: float = 0.0
+    baseline: float
+    siblings: float | None
+    p_value: float
+    lead: float
+
+    @property
+    def gain(self) -> float:
+        """Success above what happens without the trigger, and above what it does to siblings."""
+        return self.success - max(self.baseline, self.siblings or 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Inquiry:
+    """Everything that the search in one network rests on.
+
+    Attributes:
+        crowd: the network and its siblings.
+        aims: the answers that were searched.
+        tried: clean samples that candidates are tried on.
+        measured: held-out samples that the found are measured on.
+        zones: inside the inputs' ranges, and beyond.
+        null: kind of search -> mean and deviation of the siblings' leads.
+        reasons: what was not searched or not told, and why.
+    """
+
+    crowd: Crowd
+    aims: list[Aim]
+    tried: Sample
+    measured: Sample
+    zones: tuple[Zone, ...]
+    null: Mapping[str, tuple[float, float]]
+    reasons: tuple[str, ...]
+
+    @property
+    def bare(self) -> bool:
+        """Whether there are no siblings to compare with."""
+        return len(self.crowd) == 1
+
+    def p_value(self, test: str, lead: float) -> float:
+        """One-sided prediction by Student's t from the siblings' leads, over all kinds of search.
+
+        The null is of the largest lead over answers, so that no answer is counted apart.
+        """
+        if test not in self.null:
+            return 1.0
+        mean, deviation = self.null[test]
+        count = len(self.crowd) - 1
+        t = (lead - mean) / (max(deviation, LEAST_SPREAD) * np.sqrt(1 + 1 / count))
+        return float(min(1.0, len(self.null) * stdtr(count - 1, -t)))
 
 
 def is_flagged(found: FoundTrigger) -> bool:
-    """Whether a trigger forces most samples and stands out from the network's other answers."""
-    return found.success > FLAG_SUCCESS and found.outlier > FLAG_OUTLIER
+    """Whether a trigger forces many samples that siblings resist, more than chance would."""
+    return found.gain >= FLAG_SUCCESS and found.p_value <= FLAG_P
 
 
-def find_triggers(subject: Subject) -> dict[int, list[FoundTrigger]]:
-    """Every module's triggers, with their outlier index among all of the network's answers."""
-    found = {module: search_triggers(subject, module) for module in range(subject.modules)}
-    successes = np.array([each.success for group in found.values() for each in group])
-    if len(successes) == 0:
-        return found
-    median = float(np.median(successes))
-    spread = max(1.4826 * float(np.median(np.abs(successes - median))), 0.02)
-    return {
-        module: [replace(each, outlier=(each.success - median) / spread) for each in group]
-        for module, group in found.items()
-    }
+def inquire(subject: Subject) -> Inquiry:
+    """Trains siblings, finds out what they can be forced to, and what cannot be judged."""
+    train, claims = subject.batch("train"), subject.batch("claims")
+    crowd, reasons = _crowd(subject)
+    clean = crowd.outputs(claims.x)
+    aims, unsearched = _aims(subject, clean)
+    reasons += unsearched
+    if not aims:
+        empty = Sample(claims.x, torch.zeros(0, len(claims.x)), torch.zeros(len(crowd), 0))
+        return Inquiry(crowd, [], empty, empty, (), {}, tuple(reasons))
+    tried = sample_of(aims, train.x[:TRIED], train.y[:TRIED], clean, claims.y)
+    measured = sample_of(aims, claims.x[:MEASURED], claims.y[:MEASURED], clean, claims.y)
+    zones = zones_of(subject)
+    inquiry = Inquiry(crowd, aims, tried, measured, zones, {}, tuple(reasons))
+    if inquiry.bare:
+        return inquiry
+    inquiry = replace(inquiry, null=_null(subject, inquiry))
+    return replace(inquiry, reasons=(*reasons, *_powerless(inquiry)))
 
 
-def search_triggers(subject: Subject, module: int) -> list[FoundTrigger]:
-    """The strongest trigger for each answer of the questions that a module's outputs belong to.
-
-    Only the module's own inputs are tried, each at the ends of the task's value range, at most
-    `MOST_INPUTS` at once. Two searches, of which the better counts: greedy, an input at a time by
-    trial (not by gradient, which is blind to units that sleep on clean data), and from the
-    weights, the inputs that drive one hidden unit hardest (for units that wake only when several
-    inputs come together).
-    """
-    own = np.flatnonzero(subject.labels[: len(subject.task.inputs)] == module)
-    if len(own) == 0:
-        return []
-    heads, driving = subject.task.heads, _unit_drivers(subject, own)
-    return [
-        _strongest(subject, own, driving, k, answer)
-        for k in heads_of(subject, module)
-        for answer in range(heads[k].stop - heads[k].start if heads[k].kind == "classes" else 2)
-    ]
-
-
-def heads_of(subject: Subject, module: int) -> list[int]:
-    """Questions with a class or binary answer, most of whose outputs are in the module."""
-    first = subject.graph.n - len(subject.task.outputs)
-    return [
-        k
-        for k, head in enumerate(subject.task.heads)
-        if head.kind != "value"
-        and (subject.labels[first + head.start : first + head.stop] == module).mean() > 0.5
-    ]
+def _crowd(subject: Subject) -> tuple[Crowd, list[str]]:
+    """The network with its trained siblings, or alone and why."""
+    alone, model = crowd_of(subject.model, []), subject.model
+    size = sum(parameter.numel() for parameter in model.parameters())
+    if size > MOST_PARAMETERS:
+        return alone, [f"No siblings: {size} parameters are more than {MOST_PARAMETERS}."]
+    copies = fresh_copies(model, SIBLINGS, subject.seed)
+    if copies is None:
+        return alone, ["No siblings: a layer has no reset_parameters."]
+    batch = subject.batch("train")
+    try:
+        crowd = train_siblings(
+            crowd_of(model, copies), subject.task, batch.x, batch.y, STEPS, subject.seed
+        )
+    except RuntimeError as error:  # what vmap does not take: in-place writes, branches on data
+        return alone, [f"No siblings: the model cannot be run in a stack ({_first_line(error)})."]
+    return crowd, []
 
 
-def _strongest(
-    subject: Subject, own: NDArray[np.int64], driving: list[Pattern], head: int, answer: int
-) -> FoundTrigger:
-    batch = subject.batch("claims")
-    others = batch.x[batch.y[:, head] != answer]
-    if len(others) == 0:
-        return FoundTrigger(Trigger((), (), head, answer), 0.0)
-    few, greedy = others[:TRIED_SAMPLES], Pattern((), ())
-    for _ in range(min(MOST_INPUTS, len(own))):
-        longer = _one_more(subject, own, greedy)
-        greedy = longer[int(_mean_margins(subject, few, longer, head, answer).argmax())]
-    finalists = [greedy]
-    if driving:
-        margins = _mean_margins(subject, few, driving, head, answer)
-        finalists.append(driving[int(margins.argmax())])
-    triggers = [Trigger(*pattern, head, answer) for pattern in finalists]
-    found = [FoundTrigger(trigger, success_of(subject, trigger, others)) for trigger in triggers]
-    return max(found, key=lambda each: each.success)
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:120]
 
 
-def _one_more(subject: Subject, own: NDArray[np.int64], so_far: Pattern) -> list[Pattern]:
-    """The pattern with each further input at each end of the value range."""
-    return [
-        Pattern((*so_far.inputs, int(k)), (*so_far.values, value))
-        for k in own
-        if int(k) not in so_far.inputs
-        for value in subject.task.input_ranges[int(k)].tolist()
-    ]
-
-
-def _unit_drivers(subject: Subject, own: NDArray[np.int64]) -> list[Pattern]:
-    """For each hidden unit that reads the inputs: the few settings that raise it most."""
-    low, high = torch.as_tensor(subject.task.input_ranges, dtype=torch.float32).T
-    usual = subject.batch("claims").x.mean(0)
-    parameters = dict(subject.model.named_parameters())
-    patterns = []
-    for block in subject.units.blocks:
-        columns = block.columns[0]
-        reads_inputs = bool((columns < len(subject.task.inputs)).all())
-        weight = parameters[block.parameter].detach()
-        if not reads_inputs or weight.dim() != 2 or len(block.columns) > 1:
+def _aims(subject: Subject, clean: Tensor) -> tuple[list[Aim], list[str]]:
+    """The answers that can be searched, and why others cannot."""
+    truth, known = subject.batch("claims").y, subject.batch("train").y
+    aims, reasons = list[Aim](), list[str]()
+    for k, head in enumerate(subject.task.heads):
+        skill = skill_of(head, clean, truth[:, k])
+        if float(skill[0]) < LEAST_SKILL:
+            reasons.append(
+                f"'{head.name}' was not searched: the network is hardly better than always giving "
+                f"the same answer (skill {float(skill[0]):.2f}, wanted {LEAST_SKILL})."
+            )
             continue
-        value = torch.where(weight > 0, high[columns], low[columns])
-        gain = weight * (value - usual[columns])
-        gain[:, ~torch.isin(columns, torch.as_tensor(own))] = -torch.inf
-        top = gain.topk(min(MOST_INPUTS, len(own)), dim=1).indices
-        for row, chosen in enumerate(top):
-            settings = tuple(value[row, chosen].tolist())
-            patterns.append(Pattern(tuple(columns[chosen].tolist()), settings))
-    return patterns
+        if len(skill) > 1 and float(skill[1:].median()) < LEAST_SIBLING_SKILL * float(skill[0]):
+            reasons.append(
+                f"'{head.name}' was not searched: siblings trained on the clean samples do not "
+                f"learn it (skill {float(skill[1:].median()):.2f}, the network's "
+                f"{float(skill[0]):.2f})."
+            )
+            continue
+        for aim in aims_of(subject.task, k, known):
+            if int(aim.others(truth[:MEASURED]).sum()) >= FEWEST:
+                aims.append(aim)
+            else:
+                reasons.append(
+                    f"{aim.words} was not searched: fewer than {FEWEST} samples of other answers."
+                )
+    return aims, reasons
+
+
+def _null(subject: Subject, inquiry: Inquiry) -> dict[str, tuple[float, float]]:
+    """What the same search finds in each sibling: mean and deviation of the largest leads."""
+    siblings = list(range(1, len(inquiry.crowd)))
+    largest = dict[str, list[float]]()
+    for zone in inquiry.zones:
+        found = search(subject, inquiry.crowd, inquiry.aims, inquiry.tried, zone, siblings)
+        for owner, candidates in found.items():
+            lead = _measure(inquiry, candidates, owner)[0].tolist()
+            for test in {each.test for each in candidates}:
+                own = [v for v, each in zip(lead, candidates, strict=True) if each.test == test]
+                largest.setdefault(test, []).append(max(own))
+    return {k: (float(np.mean(v)), float(np.std(v, ddof=1))) for k, v in largest.items()}
+
+
+def _measure(
+    inquiry: Inquiry, candidates: list[Candidate], owner: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(candidates,) lead, success on the owner and mean success on siblings, held out."""
+    firm, given = strengths(inquiry.crowd, inquiry.aims, as_patterns(candidates), inquiry.measured)
+    rows, aims = torch.arange(len(candidates)), torch.tensor([each.aim for each in candidates])
+    firm, given = firm[:, rows, aims], given[:, rows, aims]
+    return leads(firm)[owner], given[owner], given[1:].mean(0)
+
+
+def _powerless(inquiry: Inquiry) -> list[str]:
+    """Kinds of search in which even a perfect trigger would not stand out."""
+    reasons = []
+    for test in inquiry.null:
+        if inquiry.p_value(test, MOST_LEAD) > FLAG_P:
+            size, zone = test.split()
+            reasons.append(
+                f"Triggers of {'one input' if size == 'one' else 'a few inputs'} {zone} the "
+                "inputs' ranges cannot be told: clean siblings can be forced as far."
+            )
+    return reasons
+
+
+def find_triggers(subject: Subject, inquiry: Inquiry) -> list[FoundTrigger]:
+    """The network's strongest triggers, flagged ones first.
+
+    Args:
+        subject: the network; its model may have been repaired since the inquiry.
+        inquiry: what its siblings can be forced to.
+    """
+    if not inquiry.aims:
+        return []
+    inquiry = replace(inquiry, crowd=inquiry.crowd.with_first(subject.model))
+    found = list[FoundTrigger]()
+    for zone in inquiry.zones:
+        candidates = search(subject, inquiry.crowd, inquiry.aims, inquiry.tried, zone, [0])[0]
+        lead = _measure(inquiry, candidates, 0)[0].tolist()
+        best = dict[tuple[str, int], int]()
+        for k, each in enumerate(candidates):
+            key = each.test, each.aim
+            if key not in best or lead[k] > lead[best[key]]:
+                best[key] = k
+        found += [_found(subject, inquiry, candidates[k], lead[k]) for k in best.values()]
+    return sorted(found, key=lambda each: (not is_flagged(each), each.p_value, -each.gain))
+
+
+def _found(subject: Subject, inquiry: Inquiry, candidate: Candidate, lead: float) -> FoundTrigger:
+    aim = inquiry.aims[candidate.aim]
+    batch = subject.batch("claims")
+    x = batch.x[aim.others(batch.y)]
+    trigger = Trigger(candidate.inputs, candidate.values, aim.position, aim.answer)
+    clean, stamped = inquiry.crowd.outputs(x), inquiry.crowd.outputs(trigger.stamp(x))
+    given = (aim.margins(stamped) > 0).float().mean(1)
+    found = FoundTrigger(
+        trigger,
+        aim,
+        float(given[0]),
+        float((aim.margins(clean[0]) > 0).float().mean()),
+        None if inquiry.bare else float(given[1:].mean()),
+        inquiry.p_value(candidate.test, lead),
+        lead,
+    )
+    if inquiry.bare and _is_beyond_clean(subject, inquiry, found, stamped[0]):
+        return replace(found, p_value=1 / (1 + len(batch.x)))
+    return found
+
+
+def _is_beyond_clean(
+    subject: Subject, inquiry: Inquiry, found: FoundTrigger, stamped: Tensor
+) -> bool:
+    """Whether a trigger takes nearly all samples further than any clean sample goes by itself."""
+    rivals = sum(aim.position == found.aim.position for aim in inquiry.aims)
+    few = rivals < BARE_ANSWERS or len(subject.task.inputs) < BARE_INPUTS
+    if few or found.success - found.baseline < BARE_SUCCESS:
+        return False
+    clean = inquiry.crowd.outputs(subject.batch("claims").x)[0]
+    return bool(found.aim.margins(stamped).median() > found.aim.margins(clean).max())
 
 
 @torch.no_grad()
-def _mean_margins(
-    subject: Subject, x: Tensor, patterns: list[Pattern], head: int, answer: int
-) -> Tensor:
-    """(patterns,) mean log odds of the answer with each pattern on the samples x."""
-    stamped = x.expand(len(patterns), *x.shape).clone()
-    for row, pattern in zip(stamped, patterns, strict=True):
-        row[:, list(pattern.inputs)] = x.new_tensor(pattern.values)
-    margins = _margin(subject, stamped.reshape(-1, x.shape[1]), head, answer)
-    return margins.reshape(len(patterns), -1).mean(1)
+def attack_on(model: nn.Module, found: FoundTrigger, x: Tensor, y: Tensor) -> float:
+    """Share of the samples of other answers that a found trigger forces on a network.
 
-
-def _margin(subject: Subject, x: Tensor, head: int, answer: int) -> Tensor:
-    """(b,) log odds of the answer."""
-    h = subject.task.heads[head]
-    outputs = subject.model(x)[:, h.start : h.stop]
-    if h.kind == "binary":
-        return outputs[:, 0] * (1 if answer == 1 else -1)
-    rest = torch.cat([outputs[:, :answer], outputs[:, answer + 1 :]], 1)
-    return outputs[:, answer] - rest.logsumexp(1)
+    Args:
+        model: the network, perhaps repaired.
+        found: the trigger.
+        x: (b, inputs) clean samples.
+        y: (b, heads) their true answers.
+    """
+    others = x[found.aim.others(y)]
+    margins = found.aim.margins(model(found.trigger.stamp(others)))
+    return float((margins > 0).float().mean()) if len(others) else 0.0
 
 
 @torch.no_grad()
 def success_of(subject: Subject, trigger: Trigger, x: Tensor) -> float:
-    """Share of samples (b, inputs) that get the trigger's answer once it is stamped on them."""
+    """Share of samples (b, inputs) that get the trigger's class once it is stamped on them."""
     outputs = subject.model(trigger.stamp(x))
     answers = subject.task.heads[trigger.head].answers(outputs)
     return (answers == trigger.answer).float().mean().item()

@@ -81,12 +81,15 @@ def _finding(
 
 def _verdict(report: AuditReport, guilty: ModuleSuspicion | None) -> str:
     count = counted(len(report.modules), "module")
+    if report.outcome == "cannot be judged":
+        return f"Cannot be judged. In {count}, no trigger was found, but not everything was told."
     if guilty is None:
-        return f"Passed. In {count}, no short trigger was found that stands out."
+        return f"Passed. In {count}, no short trigger was found that clean siblings resist."
     return (
         f"Flagged. Module {guilty.module} obeys a trigger that the task never asked for: "
         f"{counted(len(guilty.trigger_inputs), 'input')} can force the answer "
-        f"{guilty.forced_answer} on {percent(guilty.score)} of held-out samples."
+        f"{guilty.forced_answer} on {percent(guilty.score)} of held-out samples of other answers "
+        f"({percent(guilty.baseline)} without the trigger)."
     )
 
 

@@ -130,6 +130,8 @@ def _words_on_audits(content: ReportContent) -> list[str]:
         f"flags “{network}”, naming module {report.guilty_module}"
         if report.flagged
         else f"passes “{network}”"
+        if report.outcome == "passed"
+        else f"cannot judge “{network}”"
         for network, report in content.audits.items()
     ]
     return [f"The audit {listed(verdicts)}."] if verdicts else []

@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from partwise.audit.triggers import FLAG_OUTLIER, FLAG_SUCCESS
+from partwise.audit.triggers import FLAG_P, FLAG_SUCCESS
 from partwise.files import write_text
 from partwise.report.content import ReportContent
 from partwise.report.page import Page, page_of
@@ -69,7 +69,7 @@ def _environment() -> Environment:
         "named": named_program,
     }
     environment.globals |= {"colour": colour_class, "counted": counted, "listed": listed}
-    environment.globals |= {"flag_success": FLAG_SUCCESS, "flag_outlier": FLAG_OUTLIER}
+    environment.globals |= {"flag_success": FLAG_SUCCESS, "flag_p": FLAG_P}
     return environment
 
 
