@@ -24,7 +24,7 @@ from partwise.explain import Subject
 
 TRIED = 40
 """Clean samples that candidates are tried on."""
-SPREADS = 2.0
+SPREADS = 1.0
 POOL = 10
 SEEDS = 3
 STAMPED_AT_ONCE = 60_000

@@ -21,6 +21,8 @@ BATCH = 64
 CHECKED_EVERY = 40
 RATE = 5e-3
 DRAWN_EVERY = 8
+DRAWN_TO = (0.6, 1.4)
+"""The first and last sibling's share of the network's mean |w|: a training is not known exactly."""
 DRAWN_IN = 0.6
 """Share of the steps after which the siblings' weights are no larger than the network's."""
 
@@ -75,7 +77,9 @@ def _run(
         outputs: Tensor = functional_call(model, (own, held), (x,))
         return outputs
 
-    outputs: Tensor = vmap(one, in_dims=(0, 0, None))(dict(parameters), dict(buffers), x)
+    outputs: Tensor = vmap(one, in_dims=(0, 0, 0 if x.dim() == 3 else None))(
+        dict(parameters), dict(buffers), x
+    )
     return outputs
 
 
@@ -105,9 +109,9 @@ def _own_tensors(layer: nn.Module) -> Iterator[Tensor]:
 def train_siblings(crowd: Crowd, task: Task, x: Tensor, y: Tensor, steps: int, seed: int) -> Crowd:
     """Trains every network of a crowd but the first, until they fit as well as the first does.
 
-    One Adam over the stacked weights. Each sibling draws the same batches; they differ by their
-    initial weights. Layers stay in evaluation mode. Each weight matrix is drawn in, over the
-    first steps, to the mean |w| of the audited network's: a sparse network listens to few inputs,
+    One Adam over the stacked weights. Siblings differ by their initial weights, their batches and
+    how sparse they are. Layers stay in evaluation mode. Each weight matrix is drawn in, over the
+    first steps, to `DRAWN_TO` of the mean |w| of the audited network's: a sparse network listens to few inputs,
     and dense siblings would make that look strange.
 
     Args:
@@ -134,12 +138,15 @@ def train_siblings(crowd: Crowd, task: Task, x: Tensor, y: Tensor, steps: int, s
 
     def losses(x: Tensor, y: Tensor) -> Tensor:
         outputs = _run(crowd.model, weights, buffers, x)
-        every = task.losses(outputs.flatten(0, 1), y.repeat(len(outputs), 1)) * weigh
+        every = (
+            task.losses(outputs.flatten(0, 1), y.expand(len(outputs), -1, -1).flatten(0, 1)) * weigh
+        )
         return every.sum(1).reshape(len(outputs), -1).mean(1)
 
     settled = False
     for step in range(1, steps + 1):
-        chosen = torch.randint(len(x), (min(BATCH, len(x)),), generator=generator)
+        size = (len(crowd) - 1, min(BATCH, len(x)))
+        chosen = torch.randint(len(x), size, generator=generator)
         optimizer.zero_grad()
         losses(x[chosen], y[chosen]).sum().backward()
         optimizer.step()
@@ -175,14 +182,14 @@ def _draw_in(weight: Tensor, own: float, at_first: float, left: float) -> bool:
         Whether any of them was outside the ball of radius `own`. Source: Duchi et al. (2008).
     """
     flat = weight.flatten(1)
-    sums = flat.abs().sum(1)
-    radius = max(own, own + (at_first - own) * left)
+    sums, ends = flat.abs().sum(1), own * torch.linspace(*DRAWN_TO, len(flat))
+    radius = torch.maximum(ends, ends + (at_first - ends) * left)
     if bool((sums > radius).any()):
         ordered = flat.abs().sort(1, descending=True).values
-        excess = (ordered.cumsum(1) - radius) / torch.arange(1, flat.shape[1] + 1)
+        excess = (ordered.cumsum(1) - radius[:, None]) / torch.arange(1, flat.shape[1] + 1)
         last = (ordered > excess).sum(1, keepdim=True) - 1
         cut = excess.gather(1, last).clamp(min=0)
-        cut = torch.where(sums[:, None] > radius, cut, torch.zeros_like(cut))
+        cut = torch.where((sums > radius)[:, None], cut, torch.zeros_like(cut))
         flat = flat.sign() * (flat.abs() - cut).clamp(min=0)
         weight.copy_(flat.reshape(weight.shape))
-    return bool((sums > own).any())
+    return bool((sums > ends).any())

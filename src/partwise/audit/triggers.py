@@ -29,7 +29,7 @@ from partwise.tasks import Trigger
 FLAG_SUCCESS = 0.5
 """A trigger counts if it forces this share of samples more than happens without it, and more than
 siblings can be forced to."""
-FLAG_P = 0.02
+FLAG_P = 0.005
 MOST_LEAD = 1.9
 """The lead of a trigger that forces every sample and that siblings do not obey at all."""
 SIBLINGS = 8
