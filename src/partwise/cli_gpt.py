@@ -101,9 +101,11 @@ def _run(
     row = gpt_metrics(out)[-1]
     held = {k.removeprefix("held_"): v for k, v in row.items() if k.startswith("held_")}
     losses = ", ".join(f"{name} {loss:.3f}" for name, loss in held.items())
+    share = row["interface_frac"]
+    between = "" if share is None else f", interface {share:.3f}"
     console.print(
         f"{escape(str(out))}: {row['step']} steps, held-out loss {escape(losses)} nats per token, "
-        f"modules {row['modules']}, interface {row['interface_frac']:.3f}"
+        f"modules {row['modules']}{between}"
     )
 
 

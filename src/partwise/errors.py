@@ -11,7 +11,8 @@
     ├── ProgramError               text that is no program of the description language
     └── MissingExtraError          an optional dependency that is not installed
 
-`DataWarning` is the one warning. Each message names the value seen, the value allowed, and the way out.
+`DataWarning` is the one warning. Each message names the value seen, the value allowed, and the way
+out.
 """
 
 

@@ -2,12 +2,17 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from partwise.cli import main
+from partwise.cli import _significance_words, main
+from partwise.graph import UnitGraph
+from partwise.modules import Significance, find_modules
 from partwise.train import mlp
 
 RECIPE = """
@@ -79,6 +84,30 @@ def test_cut_takes_any_mlp_checkpoint(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "one module" in done.stdout
     assert json.loads((tmp_path / "modules.json").read_text())["labels"] == [0] * 12
+
+
+def test_words_on_chance_have_no_z_where_there_is_none():
+    graph = UnitGraph.from_edges(6, [0, 0, 1, 3, 3, 4], [1, 2, 2, 4, 5, 5], [1.0] * 6)
+    found = find_modules(graph, null_samples=0)
+    assert found.modules == 2
+
+    def words(*figures):
+        return _significance_words(replace(found, significance=Significance(*figures)))
+
+    assert words(1 / 6, 1 / 6, 3e-8, None, 1.0, 2) == (
+        "Newman's Q 0.167; 2 shuffled networks reach 0.167 (p 1.000). "
+        "Not significant by the weights alone."
+    )
+    assert "0.300 ± 0.010 (z 20.0, p 0.050)" in words(0.5, 0.3, 0.01, 20.0, 0.05, 19, 20.0)
+    likely = words(0.2, 0.3, 0.01, -10.0, 0.05, 19, 8.1, 4, "likelihood")
+    assert "(by likelihood 8.1 deviations, p 0.050)" in likely
+
+
+def test_a_method_that_is_none_is_one_clear_line(tmp_path):
+    save_file(mlp([4, 6, 2]).state_dict(), tmp_path / "m.safetensors")
+    done = partwise("cut", tmp_path / "m.safetensors", "--method", "leiden")
+    assert done.returncode == 2
+    assert "choose 'likelihood' or 'newman_q'" in " ".join(done.stderr.split())
 
 
 @pytest.mark.parametrize("command", ["demo", "train", "cut", "explain", "audit", "report"])
@@ -161,3 +190,32 @@ def test_importing_partwise_loads_no_heavy_extras():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+class Refusing(BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.send_response(400)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_descriptions_that_all_fail_exit_with_1_and_keep_the_earlier_ones(run):
+    earlier = run / "descriptions.jsonl"
+    before = earlier.read_text() if earlier.exists() else None
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        done = partwise(
+            "explain",
+            run,
+            "--llm",
+            PARTWISE_LLM_BASE_URL=f"http://127.0.0.1:{server.server_port}/v1",
+            PARTWISE_LLM_MODEL="m",
+            PARTWISE_LLM_API_KEY="none",
+            NO_PROXY="127.0.0.1",
+        )
+        server.shutdown()
+    assert done.returncode == 1
+    assert "earlier ones were kept" in done.stdout
+    assert (earlier.read_text() if earlier.exists() else None) == before

@@ -304,6 +304,38 @@ class TestBadReplies:
         assert outcome.raw_reply.startswith(body[:19_999].decode(errors="replace"))
         assert len(server.asked) == 1
 
+    @pytest.mark.parametrize("before", ["", "Here it is:\n"])
+    def test_a_fenced_reply_is_read(self, ask, before):
+        content = f"{before}```json\n{json.dumps(ANSWER, indent=1)}\n```\n"
+        assert isinstance(ask(send(completion(content))), Description)
+
+    def test_a_missing_field_is_asked_for_once_more(self, ask, server):
+        lacking = {k: v for k, v in ANSWER.items() if k != "paragraph"}
+        assert isinstance(ask(send(completion(json.dumps(lacking))), GOOD), Description)
+        assert len(server.asked) == 2
+        wish = server.asked[1].body["messages"][-1]
+        assert wish["role"] == "user"
+        assert "paragraph" in wish["content"]
+
+    def test_it_is_asked_for_only_once(self, ask, server):
+        lacking = send(completion("{}"))
+        assert "does not fit the schema" in failure(ask(lacking, lacking, GOOD)).reason
+        assert len(server.asked) == 2
+
+    def test_a_silent_server_shows_how_long_it_may_still_be_silent(self, server):
+        left = []
+        server.script = [stay_silent]
+        limits = Limits(deadline_s=2.5, retries=0)
+        LLMWriter(server.url, "m", KEY, limits=limits, on_wait=left.append).write(EVIDENCE)
+        assert len(left) == 2
+        assert left == pytest.approx([1.5, 0.5], abs=0.4)
+
+    def test_a_writers_sentences_of_claims_are_not_asked_for(self):
+        (claims,) = (reply_schema()["properties"][k] for k in ("claims",))
+        kinds = reply_schema()["$defs"]
+        assert claims["items"]["anyOf"]
+        assert all("sentence" not in kinds[k]["properties"] for k in kinds if k.endswith("Claim"))
+
     @pytest.mark.parametrize(
         ("changes", "place"),
         [

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from partwise.explain.intervals import Resampling
+from partwise.explain.intervals import EVIDENCE_DRAWS, Resampling
 from partwise.explain.language import parse_program
 from partwise.explain.subject import Subject
 
@@ -55,19 +55,21 @@ def fit_program(
         answer = subject.task.heads[head].answers(subject.model(batch.x)).numpy().astype(int)
     x, half = batch.x[:, inputs].numpy(), len(answer) // 2
     guess = float(np.bincount(answer[half:]).max() / len(answer[half:]))
-    best, best_score = None, -np.inf
+    best, best_score, agreed = "", -np.inf, np.zeros(0)
     for text in _candidates(x[:half], answer[:half], inputs):
         agrees = _agreement(text, x[half:], answer[half:], inputs)
-        fidelity = float(agrees.mean())
-        score = fidelity - PRICE_PER_PART * parse_program(text).size
+        score = agrees.mean() - PRICE_PER_PART * parse_program(text).size
         if score > best_score:
-            low, safe = (
-                Resampling(batch.sources[half:], rows=as_on).mean(agrees, (0.0, 1.0)).interval()[0]
-                for as_on in (None, rows)
-            )
-            best, best_score = Fitted(text, fidelity, low, safe, guess), score
-    worth = best is not None and best.fidelity >= guess + LEAST_GAIN * (1 - guess)
-    return best if worth and guess < 1 else None
+            best, best_score, agreed = text, score, agrees
+    if not best or guess == 1 or agreed.mean() < guess + LEAST_GAIN * (1 - guess):
+        return None
+    low, safe = (
+        Resampling(batch.sources[half:], EVIDENCE_DRAWS, rows=as_on)
+        .mean(agreed, (0.0, 1.0))
+        .interval()[0]
+        for as_on in (None, rows)
+    )
+    return Fitted(best, float(agreed.mean()), low, safe, guess)
 
 
 def _candidates(

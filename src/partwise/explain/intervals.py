@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 DRAWS = 10_000
+EVIDENCE_DRAWS = 2_000  # what a writer sees decides nothing
 Array = NDArray[np.float64]
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from partwise.capability.lesions import Lesions, without_interfaces
 from partwise.errors import DataError
-from partwise.explain.intervals import Resampling
+from partwise.explain.intervals import DRAWS, EVIDENCE_DRAWS, Resampling
 from partwise.graph import UnitGraph, UnitMap
 from partwise.loss.masking import MaskedRun
 from partwise.modules import module_masses
@@ -97,7 +97,8 @@ class Subject:
             rows: how many the intervals shall be as wide as; as many as there are if left out.
         """
         sources = self.batch(split).sources
-        return self.once(("resampling", split, rows), lambda: Resampling(sources, rows=rows))
+        draws = DRAWS if split == "claims" else EVIDENCE_DRAWS
+        return self.once(("resampling", split, rows), lambda: Resampling(sources, draws, rows=rows))
 
     def members(self, module: int) -> Tensor:
         """(n,) bool: the units of a module that a lesion holds: its hidden units.

@@ -319,10 +319,10 @@ def _is_chance(trial: Trial) -> bool:
 
 def _rows_needed(trial: Trial, tested_with: int) -> int | None:
     """As many rows as bring the interval off bound and chance; it shrinks as 1 / sqrt(rows)."""
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     level = (1 - CONFIDENCE) / 2
-    wider = float(norm.isf(level / tested_with) / norm.isf(level))
+    wider = float(ndtri(level / tested_with) / ndtri(level))
     aims = [trial.bound] if _is_chance(trial) else [trial.bound, trial.chance]
     needed = 0.0
     for aim in aims:

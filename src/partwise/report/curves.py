@@ -16,8 +16,8 @@ MOST_POINTS = 240
 Lines = dict[str, list[tuple[float, float]]]
 LABEL_GAP = 13.0
 PANELS = (
-    ("claims_ce", "Held-out loss", "nats, on samples that training never saw; lower is better"),
-    ("interface_frac", "Interface", "share of all capacity that runs between modules"),
+    ("claims_ce", "Loss on the claims split", "in training; the table has that of the final split"),
+    ("interface_frac", "Interface", "share of capacity between modules, once there are any"),
     ("modules", "Modules", "how many modules the cut tree finds on the way"),
 )
 

@@ -153,7 +153,7 @@ class GPTTrainer:
                 f"(now {self.recipe.lr}) and train again"
             )
 
-    def metrics(self, loss: float) -> dict[str, float | int]:
+    def metrics(self, loss: float) -> dict[str, float | int | None]:
         """What a log line says of this step."""
         held = stream_losses(self.model, self.corpus, self.recipe.context, rounds=2)
         return {
@@ -161,7 +161,7 @@ class GPTTrainer:
             "loss": loss,
             **{f"held_{name}": value for name, value in held.items()},
             "modules": self.penalty.modules,
-            "interface_frac": self.penalty.interface_frac(),
+            "interface_frac": self.penalty.interface_frac() if self.penalty.modules > 1 else None,
             **({"pressure": self.penalty.pressure} if self.recipe.budget else {}),
         }
 
@@ -193,7 +193,7 @@ class GPTTrainer:
 
 def train_gpt(
     trainer: GPTTrainer,
-    on_log: Callable[[dict[str, float | int]], None] = lambda metrics: None,
+    on_log: Callable[[dict[str, float | int | None]], None] = lambda metrics: None,
     log_every: int = 500,
     on_step: Callable[[int], None] = lambda step: None,
 ) -> nn.Module:

@@ -44,11 +44,11 @@ from partwise.train.text import bpe_corpus, pretrained_corpus
 from partwise.train.tracking import Track, refuse_missing_tracker, tracking
 
 SETTINGS, STATE, MODEL = "gpt.json", "state.safetensors", "model"
-Watch = Callable[[int, Mapping[str, float | int]], None]
+Watch = Callable[[int, Mapping[str, float | int | None]], None]
 """Gets the number of steps done, and the metrics where a step has some."""
 
 
-def watch_nothing(step: int, metrics: Mapping[str, float | int]) -> None:
+def watch_nothing(step: int, metrics: Mapping[str, float | int | None]) -> None:
     """Looks away."""
 
 
@@ -236,7 +236,7 @@ def _train(
     every = settings["checkpoint_every"]
     track: Track
 
-    def log(row: dict[str, float | int]) -> None:
+    def log(row: dict[str, float | int | None]) -> None:
         append_line(out / "metrics.jsonl", json.dumps(row))
         track(row)
         watch(trainer.step, row)

@@ -94,8 +94,8 @@ class Trainer:
             self.penalty.finish()
         return value
 
-    def metrics(self, loss: float) -> dict[str, float | int]:
-        """What a log line says of this step."""
+    def metrics(self, loss: float) -> dict[str, float | int | None]:
+        """What a log line says of this step; no interface where there are no modules."""
         held = held_out(self.model, self.task, "claims", size=1000)
         return {
             "step": self.step,
@@ -103,7 +103,7 @@ class Trainer:
             "claims_ce": held.ce,
             "claims_accuracy": held.accuracy,
             "modules": self.penalty.modules,
-            "interface_frac": self.penalty.interface_frac(),
+            "interface_frac": self.penalty.interface_frac() if self.penalty.modules > 1 else None,
         }
 
     def tensors(self) -> dict[str, Tensor]:
@@ -139,7 +139,7 @@ def held_out_probe(task: Task, size: int = 1000) -> Callable[[Callable[..., Tens
 
 def train(
     trainer: Trainer,
-    on_log: Callable[[dict[str, float | int]], None] = lambda metrics: None,
+    on_log: Callable[[dict[str, float | int | None]], None] = lambda metrics: None,
     on_step: Callable[[int], None] = lambda step: None,
 ) -> nn.Sequential:
     """Trains to the end of the recipe.

@@ -78,7 +78,7 @@ def _write_scalars(writer: Any, metrics: Mapping[str, Any]) -> None:
 
 
 def _values(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in metrics.items() if name != "step"}
+    return {name: value for name, value in metrics.items() if name != "step" and value is not None}
 
 
 def _wandb_run(out: Path, config: Mapping[str, Any] | None, run_id: str | None) -> Any:
