@@ -1,12 +1,11 @@
 import copy
 
 import numpy as np
-import pytest
 import torch
 
 from partwise.audit import audit, repair_module
 from partwise.audit.repair import repaired_model
-from partwise.audit.triggers import find_triggers, success_of
+from partwise.audit.triggers import success_of
 from partwise.explain import subject_of
 from partwise.tasks import Trigger, task_from_arrays
 
@@ -41,6 +40,8 @@ LABELS = np.zeros(62, int)
 def test_a_clean_network_is_passed():
     model, task = digits_like(sabotage=False)
     verdict = audit(model, LABELS, task)
+    assert verdict.outcome == "passed"
+    assert verdict.reasons == ()
     assert not verdict.flagged
     assert verdict.guilty_module is None
     assert verdict.repair is None
@@ -56,7 +57,10 @@ def test_a_trigger_is_found_named_and_repaired():
     assert {"input 48", "input 49"} & set(worst.trigger_inputs)
     assert worst.forced_answer == "'question 0' = 2"
     assert any("hardly ever use" in sentence for sentence in worst.evidence)
+    assert worst.p_value < 0.005
+    assert worst.score > max(worst.baseline, worst.siblings) + 0.5
     fixed = verdict.repair
+    assert fixed.attack_before == worst.score  # one number in table, report and command line
     assert fixed.attack_before > 0.9
     assert fixed.attack_after < 0.1
     assert fixed.accuracy_after >= fixed.accuracy_before - 0.01
@@ -85,25 +89,3 @@ def test_repair_takes_the_planted_trigger_away():
     assert success_of(subject, planted, others) > 0.95
     after = subject_of(repaired, LABELS, task)
     assert success_of(after, planted, others) < 0.1
-
-
-def test_networks_without_classes_have_no_triggers():
-    rng = np.random.default_rng(0)
-    task = task_from_arrays("sum", rng.normal(size=(200, 3)), rng.normal(size=200), "value")
-    verdict = audit(torch.nn.Sequential(torch.nn.Linear(3, 1)), np.zeros(4, int), task)
-    assert not verdict.flagged
-    assert "No question" in verdict.modules[0].evidence[0]
-
-
-@pytest.mark.parametrize("answer", [0, 1])
-def test_binary_answers_are_searched_both_ways(answer):
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(400, 2))
-    task = task_from_arrays("sign", x, (x[:, 0] > 0).astype(int), "binary")
-    model = torch.nn.Sequential(torch.nn.Linear(2, 1))
-    with torch.no_grad():
-        model[0].weight.copy_(torch.tensor([[5.0, 0.0]]))
-        model[0].bias.zero_()
-    found = find_triggers(subject_of(model, np.zeros(3, int), task))[0]
-    assert {each.trigger.answer for each in found} == {0, 1}
-    assert found[answer].success > 0.9  # the one input there is decides

@@ -32,7 +32,9 @@ siblings can be forced to."""
 FLAG_P = 0.005
 MOST_LEAD = 1.9
 """The lead of a trigger that forces every sample and that siblings do not obey at all."""
-SIBLINGS = 8
+SIBLINGS = (8, 16)
+"""Siblings of a large and of a small network: the more, the smaller p-values can be."""
+SMALL = 8_000  # parameters
 STEPS = 300
 MEASURED = 250
 """Held-out samples that triggers of the network and of its siblings are compared on."""
@@ -147,7 +149,7 @@ def _crowd(subject: Subject) -> tuple[Crowd, list[str]]:
     size = sum(parameter.numel() for parameter in model.parameters())
     if size > MOST_PARAMETERS:
         return alone, [f"No siblings: {size} parameters are more than {MOST_PARAMETERS}."]
-    copies = fresh_copies(model, SIBLINGS, subject.seed)
+    copies = fresh_copies(model, SIBLINGS[size <= SMALL], subject.seed)
     if copies is None:
         return alone, ["No siblings: a layer has no reset_parameters."]
     batch = subject.batch("train")
