@@ -168,7 +168,7 @@ def test_curves_end_where_their_labels_are_and_labels_keep_apart():
 
 def test_rows_that_lack_a_quantity_leave_its_panel_out():
     rows = [{"step": 1, "claims_ce": 1.0}, {"step": 2, "claims_ce": float("nan")}]
-    assert [panel.title for panel in curve_panels({"run": rows})] == ["Held-out loss"]
+    assert [panel.title for panel in curve_panels({"run": rows})] == ["Loss on the claims split"]
 
 
 @pytest.mark.parametrize("top", [1e-7, 0.03, 0.999, 1.0, 7.3, 12345.0])
