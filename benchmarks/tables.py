@@ -42,7 +42,7 @@ def demo_table(record: dict[str, Any]) -> str:
         if not any(key in rows[0][twin] for twin in ("plain", "modular")):
             continue  # a record from before there was this figure
         cells = [
-            " / ".join(form.format(row[twin][key]) for row in rows) if key in rows[0][twin] else ""
+            " / ".join(_shown(form, row[twin][key]) for row in rows) if key in rows[0][twin] else ""
             for twin in ("plain", "modular")
         ]
         lines.append(f"| {label} | {cells[0]} | {cells[1]} |")
@@ -59,9 +59,24 @@ def demo_table(record: dict[str, Any]) -> str:
     )
     lines.append(f"| claims {', '.join(OUTCOMES)} | | {claims} |")
     lines.append(f"| sabotaged siblings flagged, clean ones flagged | | {flagged}, {wrongly} |")
-    lines.append(f"| attack success before repair | | {before} |")
-    lines.append(f"| attack success after repair | | {after} |")
+    lines.append(f"| the planted trigger's success, before repair | | {before} |")
+    lines.append(f"| the planted trigger's success, after repair | | {after} |")
     lines.append(f"| the sibling's accuracy, before and after repair | | {kept} |")
+    return "\n".join(lines)
+
+
+def _shown(form: str, value: float | None) -> str:
+    return "none" if value is None else form.format(value)
+
+
+def coverage_table(record: dict[str, Any]) -> str:
+    """How often the claims' intervals hold, by kind of claim, as a Markdown table."""
+    lines = ["| kind of claim | share of 95% intervals that hold |", "|---|---|"]
+    lines += [f"| {kind} | {share:.3f} |" for kind, share in record["coverage"].items()]
+    lines += [f"| all, {n} rows | {share:.3f} |" for n, share in record["coverage_by_rows"].items()]
+    decided = f"{record['decided']} of {record['claims']}"
+    lines.append(f"| decided verdicts that the population contradicts ({decided} were decided) | ")
+    lines[-1] += f"{record['contradicted_frac']:.3f} |"
     return "\n".join(lines)
 
 
@@ -199,6 +214,7 @@ def documents() -> dict[Path, str]:
 
 TABLES: list[tuple[str, str, str, Callable[[dict[str, Any]], str]]] = [
     ("README.md", "demo-table", "demo.json", demo_table),
+    ("docs/design/verdicts.md", "coverage-table", "coverage.json", coverage_table),
     ("docs/design/scale.md", "overhead-table", "gpt_overhead.json", overhead_table),
     ("docs/design/idle.md", "idle-table", "idle_interfaces.json", idle_table),
     ("docs/design/penalty.md", "step-table", "penalty_overhead.json", step_table),

@@ -459,7 +459,7 @@ def _summary_table(summary: dict[str, Any]) -> Table:
         else "sabotaged missed",
     )
     table.add_row(
-        "repair: attack / clean accuracy",
+        "repair: planted trigger / clean accuracy",
         "",
         f"{audited['attack_before']:.3f} -> {audited['attack_after']:.3f} / "
         f"{audited['accuracy_before']:.3f} -> {audited['accuracy_after']:.3f}",

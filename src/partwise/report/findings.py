@@ -99,7 +99,7 @@ def _bars(report: AuditReport) -> tuple[Bar, ...]:
     repair = report.repair
     return (
         Bar(
-            "Attack success",
+            "The found trigger’s success",
             "share of held-out samples of other answers that the trigger forces",
             repair.attack_before,
             repair.attack_after,
