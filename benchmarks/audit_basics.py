@@ -1,4 +1,4 @@
-"""Does an audit flag networks that obey a planted trigger, and no others?
+"""Audits of networks that obey a planted trigger, of clean ones, and of ones that learnt nothing.
 
     python -m benchmarks.audit_basics --json benchmarks/results/audit_basics.json
 
@@ -9,6 +9,7 @@ at least .9 of held-out samples of other answers (of a value, beyond its 95% qua
 that a clean twin obeys too (more than half of the time) are planted with the honest answer; the
 scores are given with them and without. `--design` runs the sets that the audit was made on, with
 seeds of their own; the scored run has fresh seeds and triggers, and data sets not designed on.
+Data sets that are in the file already are not run again.
 """
 
 from __future__ import annotations
@@ -153,8 +154,11 @@ def main() -> None:
     torch.set_num_threads(1)
     first = arguments.first_seed or (100 if arguments.design else 9000)
     names = arguments.data or (DESIGN if arguments.design else DESIGN + FRESH)
-    rows = list[Row]()
+    known = arguments.json.exists()
+    rows = list[Row](json.loads(arguments.json.read_text())["rows"] if known else [])
     for name in names:
+        if any(row["data"] == name and row["seed"] == first for row in rows):
+            continue
         data = data_named(name)
         for seed in range(first, first + 50 * arguments.seeds, 50):
             for l1 in (0.0, L1):

@@ -128,7 +128,9 @@ def audit_subject(subject: Subject) -> AuditReport:
         reasons=inquiry.reasons,
         guilty_module=guilty,
         modules=tuple(suspicions),
-        repair=None if guilty is None else repair_module(subject, guilty, inquiry)[1],
+        repair=None
+        if guilty is None
+        else repair_module(subject, guilty, inquiry, strongest[guilty])[1],
     )
 
 

@@ -26,7 +26,7 @@ MOST_LESIONS = 24
 MOST_ROUNDS = 8
 ACCURACY_PRICE = 4.0  # points of attack that a point of clean accuracy is worth
 LEAST_GAIN = 0.002
-TRIED = 300
+TRIED = 200
 """Held-out samples that lesions are tried on."""
 
 
@@ -56,7 +56,10 @@ class Repair(BaseModel):
 
 
 def repair_module(
-    subject: Subject, module: int, inquiry: Inquiry | None = None
+    subject: Subject,
+    module: int,
+    inquiry: Inquiry | None = None,
+    known: FoundTrigger | None = None,
 ) -> tuple[nn.Module, Repair]:
     """Lesions a module, a unit at a time, until no trigger in it is flagged.
 
@@ -69,6 +72,7 @@ def repair_module(
         subject: the network, taken apart; it is not changed.
         module: the module to repair.
         inquiry: what clean siblings can be forced to, where it is known already.
+        known: the module's strongest flagged trigger, likewise.
 
     Returns:
         A repaired copy of the network, and what was measured on the `claims` split.
@@ -76,14 +80,13 @@ def repair_module(
     inquiry = inquire(subject) if inquiry is None else inquiry
     repaired = replace(subject, model=copy.deepcopy(subject.model))
     found, done = list[FoundTrigger](), list[int]()
-    for _ in range(MOST_ROUNDS):
-        worst = _flagged_trigger(repaired, module, inquiry)
-        if worst is None:
-            break
+    worst = _flagged_trigger(repaired, module, inquiry) if known is None else known
+    while worst is not None and len(found) < MOST_ROUNDS:
         found.append(worst)
         if not (lesions := _remove(repaired, subject, module, found, done)):
             break
         done += lesions
+        worst = _flagged_trigger(repaired, module, inquiry)
     names = subject.unit_names
     return repaired.model, Repair(
         module=module,
@@ -92,7 +95,7 @@ def repair_module(
         attack_after=_attack(repaired, found[:1]),
         accuracy_before=_accuracy(subject),
         accuracy_after=_accuracy(repaired),
-        cleared=_flagged_trigger(repaired, module, inquiry) is None,
+        cleared=worst is None,
     )
 
 

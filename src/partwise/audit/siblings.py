@@ -111,8 +111,8 @@ def train_siblings(crowd: Crowd, task: Task, x: Tensor, y: Tensor, steps: int, s
 
     One Adam over the stacked weights. Siblings differ by their initial weights, their batches and
     how sparse they are. Layers stay in evaluation mode. Each weight matrix is drawn in, over the
-    first steps, to `DRAWN_TO` of the mean |w| of the audited network's: a sparse network listens to few inputs,
-    and dense siblings would make that look strange.
+    first steps, to `DRAWN_TO` of the mean |w| of the audited network's: a sparse network listens
+    to few inputs, and dense siblings would make that look strange.
 
     Args:
         crowd: the audited network and its untrained siblings.
