@@ -54,7 +54,7 @@ def test_the_stages_follow_one_another(run):
     for stage in ("cut", "explain", "report"):
         done = partwise(stage, run)
         assert done.returncode == 0, done.stderr
-    assert partwise("audit", run).returncode in (0, 1)
+    assert partwise("audit", run).returncode in (0, 1, 3)
     files = {path.name for path in run.iterdir()}
     assert files == {
         "recipe.toml",
