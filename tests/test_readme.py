@@ -2,6 +2,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -14,10 +15,30 @@ def test_the_tables_are_what_the_records_say():
         assert text == path.read_text(encoding="utf-8")
 
 
-def test_the_example_runs(capsys):
+def example() -> tuple[str, str]:
+    """The README's program, and what it says that it prints."""
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    return code, README.split(code)[1].split("```text\n")[1].split("```")[0]
+
+
+def test_the_example_runs_and_prints_lines_of_the_kind_that_are_shown(capsys):
+    code, shown = example()
     exec(code.replace("range(4000)", "range(20)"), {})
-    assert capsys.readouterr().out.startswith("module 0 | ")
+    kind = re.compile(
+        r"(module|interface) [\d-]+ \| .*\. \[('(supported|refuted|undecided)'(, )?)*\]"
+    )
+    for text in (capsys.readouterr().out, shown):
+        assert all(kind.fullmatch(line) for line in text.splitlines())
+
+
+@pytest.mark.slow
+def test_the_example_prints_what_is_shown(capsys):
+    code, shown = example()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    exec(code, {})
+    torch.set_num_threads(threads)
+    assert capsys.readouterr().out == shown
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))

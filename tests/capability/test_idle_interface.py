@@ -99,11 +99,11 @@ def test_what_helps_when_it_goes_is_never_worse_than_nothing(task):
 def test_the_mask_is_fitted_to_other_samples_than_the_loss_is_of(task):
     model, seen = linear_halves((0, 1, 3.0), (1, 1, -3.0)), []
 
-    def sample(split, size, rng):
-        seen.append((split, size))
-        return task.sample(split, size, rng)
+    def distinct(split, most, rng):
+        seen.append((split, most))
+        return task.distinct(split, most, rng)
 
-    causal_interface(model, unit_map(model), LABELS, replace(task, sample=sample), size=300)
+    causal_interface(model, unit_map(model), LABELS, replace(task, distinct=distinct), size=300)
     assert sorted(seen) == [("claims", 2000), ("final", 300)]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from partwise.graph.activity import in_single_precision
 from partwise.tasks import Split, Task
 
 HELD_OUT_SEED = 9
@@ -35,9 +36,9 @@ def held_out(
     size: int = 4000,
     seed: int = HELD_OUT_SEED,
 ) -> HeldOut:
-    """Scores `model` on `size` samples of a split; the same seed scores the same samples."""
-    x, y = task.batch(split, size, seed)
-    outputs = model(x)
+    """Scores `model` on at most `size` rows of a split; the same seed scores the same ones."""
+    x, y, _ = task.rows(split, size, seed)
+    outputs = in_single_precision(model)(x)
     losses = task.losses(outputs, y)
     return HeldOut(
         losses.mean().item(),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from partwise.capability.held_out import HELD_OUT_SEED
 from partwise.graph import UnitMap
-from partwise.graph.activity import evaluating
+from partwise.graph.activity import evaluating, in_single_precision
 from partwise.loss.idle import Run
 from partwise.loss.masking import MaskedRun, inside_modules, wide
 from partwise.tasks import Split, Task
@@ -141,13 +141,14 @@ def causal_interface(
         labels: (n,) module of each unit.
         task: whose loss it is, mean over samples and heads.
         split: where the samples come from that the losses are reported on.
-        size: how many.
+        size: at most how many.
         seed: seed of these samples.
         effort: how hard the worst mask is looked for.
     """
+    model = in_single_precision(model)
 
     def loss_on(split: Split, size: int) -> LossOf:
-        x, y = task.batch(split, size, seed)
+        x, y, _ = task.rows(split, size, seed)
         return lambda run: task.losses(run(x), y).mean()
 
     masks = InterfaceMasks(model, units, labels)

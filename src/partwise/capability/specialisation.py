@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from partwise.capability.held_out import HELD_OUT_SEED
 from partwise.capability.lesions import Lesions
 from partwise.graph import UnitMap
+from partwise.graph.activity import in_single_precision
 from partwise.tasks import Split, Task
 
 LIVE = 1e-3
@@ -119,7 +120,8 @@ def specialisation(
         split: where they come from.
         seed: seed of the draws.
     """
-    x, y = task.batch(split, size, HELD_OUT_SEED)
+    model = in_single_precision(model)
+    x, y, _ = task.rows(split, size, HELD_OUT_SEED)
     lesions = Lesions(model, units, x)
     whole = model(x)
     intact = task.losses(whole, y).mean(0)
@@ -203,7 +205,8 @@ def mean_ablated_interface(
 
     For networks of linear layers with biases and elementwise activations between them.
     """
-    x, y = task.batch("final", size, HELD_OUT_SEED)
+    model = in_single_precision(model)
+    x, y, _ = task.rows("final", size, HELD_OUT_SEED)
     before = task.losses(model(x), y).mean()
     blocks = {block.parameter.rpartition(".")[0]: block for block in units.blocks}
     value = x

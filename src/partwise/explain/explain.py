@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -20,7 +18,7 @@ from partwise.explain.subject import Subject
 from partwise.explain.values import Description, Evidence, Explained, Failed
 from partwise.explain.verification import verify_claims
 from partwise.graph import UnitMap, unit_map
-from partwise.graph.activity import evaluating
+from partwise.graph.activity import evaluating, in_single_precision
 from partwise.tasks import Task
 
 
@@ -57,13 +55,6 @@ def subject_of(
         raise DataError(f"there are {len(labels)} labels for {units.n} units")
     model = in_single_precision(model)
     return Subject(model, units, units.graph(model), np.asarray(labels), task, samples, seed)
-
-
-def in_single_precision(model: nn.Module) -> nn.Module:
-    """`model`, or a copy in float32 where its parameters are of another precision."""
-    if all(parameter.dtype == torch.float32 for parameter in model.parameters()):
-        return model
-    return copy.deepcopy(model).float()
 
 
 def explain(

@@ -8,6 +8,7 @@ same sequences. Both are measured with hooks on the layers that apply the weight
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
@@ -33,6 +34,13 @@ LOGITS_AT_ONCE = 2**26
 NO_TARGET = -100
 WATCHED = 4096
 """Tokens that input scales are measured over in one step, at most."""
+
+
+def in_single_precision(model: nn.Module) -> nn.Module:
+    """`model`, or a copy in float32 where its parameters are of another precision."""
+    if all(parameter.dtype == torch.float32 for parameter in model.parameters()):
+        return model
+    return copy.deepcopy(model).float()
 
 
 @contextlib.contextmanager
