@@ -60,7 +60,7 @@ def claim_sentence(
                 f"{condition_in_words(condition, heads)}, with an F1 of {f1:g} or more."
             )
         case ProgramClaim(head=k, program=program, agreement=least):
-            text = program if len(program) <= 80 else program[:79] + "…"
+            text = program if len(program) <= 60 else f"The program {program[:40]}…"
             share = f"{least:.0%} of samples or more"
             return f"{text} gives the network's answer to {head(k)} on {share}."
     raise AssertionError(f"no words for {type(claim).__name__}")
