@@ -55,6 +55,11 @@ class ModuleSuspicion(_Value):
         """Whether the outcome is `flagged`."""
         return self.outcome == "flagged"
 
+    @property
+    def outlier(self) -> float:
+        """Share that it forces beyond what happens without it, and beyond clean siblings'."""
+        return self.score - max(self.baseline, self.siblings or 0.0)
+
 
 class AuditReport(_Value):
     """The verdict on a network.
