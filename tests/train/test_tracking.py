@@ -48,6 +48,11 @@ class FakeWandb:
         self.finished += 1
 
 
+def known(row):
+    """A row without what is null: trackers take numbers."""
+    return {name: value for name, value in row.items() if value is not None}
+
+
 def jsonl(out):
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
@@ -65,7 +70,7 @@ def test_tensorboard_has_what_the_jsonl_has(tmp_path, text, interrupted_at):
     events.Reload()
     rows = jsonl(out)
     assert [row["step"] for row in rows] == [2, 4, 6]
-    assert set(events.Tags()["scalars"]) == rows[0].keys() - {"step"}
+    assert set(events.Tags()["scalars"]) == known(rows[0]).keys() - {"step"}
     for name in ("loss", "held_a", "modules"):
         found = [(event.step, event.value) for event in events.Scalars(name)]
         assert found == [(row["step"], pytest.approx(row[name], rel=1e-6)) for row in rows]
@@ -78,7 +83,7 @@ def test_wandb_gets_every_row_once_and_is_finished(tmp_path, text, monkeypatch):
     train_from_scratch(out, [text], replace(TINY, track="wandb"), checkpoint_every=3)
     rows = jsonl(out)
     assert [(step, {"step": step, **values}) for step, values in fake.rows] == [
-        (row["step"], row) for row in rows
+        (row["step"], known(row)) for row in rows
     ]
     assert fake.finished == 1
     resume(out)
