@@ -92,6 +92,8 @@ def test_own_arrays_become_a_task():
         (np.ones((9, 2)), np.full(9, 0.5), "not whole"),
         (np.ones(9), np.ones(9), "give .rows, inputs."),
         ([["a"], ["b"]] * 5, np.ones(10), "no number"),
+        (np.zeros((0, 3)), [], "holds nothing"),
+        (np.zeros((9, 0)), np.ones(9), "holds nothing"),
     ],
 )
 def test_bad_arrays_are_refused(x, y, message):
@@ -156,6 +158,12 @@ def test_rows_of_a_group_stay_together_and_count_once():
     assert not groups[0] & groups[2]
     assert sum(map(len, groups)) == 50
     assert held["claims"].independent == len(held["claims"].x) // 3
+
+
+def test_groups_may_be_of_any_kind():
+    x, y = sorted_classes()
+    task = task_from_arrays("mixed", x, y, groups=[None, 1, "a", 2.5, "b", 3] * 25)
+    assert sum(task.rows(s, 200, 0).independent for s in ("train", "claims", "final")) == 6
 
 
 def test_own_splits_are_kept():
@@ -227,6 +235,7 @@ def test_pictures_are_laid_out_and_each_input_has_a_range_of_its_own():
         ({"splits": ["train"] * 150}, "leave a split empty"),
         ({"splits": ["dev"] * 150}, "no split 'dev'"),
         ({"groups": [1, 2]}, "2 groups for 150 rows"),
+        ({"splits": "train"}, "give one for each row"),
         ({"groups": [7] * 150}, "leave a split empty"),
         ({"ranges": [(0, 1)]}, "ranges is"),
         ({"classes": [0, 1]}, "2, which is not among"),

@@ -132,6 +132,8 @@ def _inputs(
             f"x is {tuple(table.shape)}; give (rows, inputs), (rows, height, width) or "
             "(rows, channels, height, width)"
         )
+    if table.numel() == 0:
+        raise DataError(f"x is {tuple(table.shape)}: it holds nothing")
     shape = tuple(table.shape[1:])
     if len(shape) == 3 and shape[0] == 1:
         shape = shape[1:]
@@ -271,13 +273,14 @@ def _grouping(groups: Sequence[Any] | None, rows: int) -> NDArray[np.int64]:
         return np.arange(rows)
     if len(groups) != rows:
         raise DataError(f"{len(groups)} groups for {rows} rows; give one each")
-    return np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
+    numbers = dict[Any, int]()
+    return np.array([numbers.setdefault(group, len(numbers)) for group in groups])
 
 
 def _given_splits(splits: Sequence[str], rows: int) -> NDArray[np.str_]:
     found = np.asarray(splits, dtype=np.str_)
     if found.shape != (rows,):
-        raise DataError(f"{len(found)} splits for {rows} rows; give one each")
+        raise DataError(f"splits is {found.shape} for {rows} rows; give one for each row")
     if strange := set(found.tolist()) - set(get_args(Split)):
         raise DataError(f"no split {strange.pop()!r}; there are {', '.join(get_args(Split))}")
     return found
