@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from partwise.errors import ProgramError
-from partwise.explain.chance import input_band, lesion_band, wire_band
+from partwise.explain.chance import Band, input_band, lesion_band, wire_band
 from partwise.explain.intervals import CONFIDENCE, Estimate, holm
 from partwise.explain.language import parse_program
 from partwise.explain.measures import Measures
@@ -104,8 +104,10 @@ def try_claim(subject: Subject, evidence: Evidence, claim: Claim) -> Trial:
 def decide(trials: Sequence[Trial]) -> list[Verdict]:
     """Verdicts, with p-values corrected for the number of trials."""
     tested = [trial for trial in trials if not trial.failure]
-    corrected = dict(zip(map(id, tested), holm([t.p_value for t in tested]), strict=True))
-    return [_decided(trial, corrected.get(id(trial), 0.0), len(tested)) for trial in trials]
+    corrected = iter(holm([trial.p_value for trial in tested]))
+    return [
+        _decided(trial, 0.0 if trial.failure else next(corrected), len(tested)) for trial in trials
+    ]
 
 
 @singledispatch
@@ -115,17 +117,13 @@ def _try(claim: Claim, subject: Subject, evidence: Evidence) -> Trial:
 
 @_try.register
 def _(claim: EffectClaim, subject: Subject, evidence: Evidence) -> Trial:
-    module = _module(evidence)
-    added = Measures(subject, "claims").of_module(module, _head(subject, claim.head))
-    band = lesion_band(subject, "claims", module)
+    added, band = _lesioned(subject, evidence, claim.head)
     return _above(claim, subject, added, claim.minimum, band.high[claim.head])
 
 
 @_try.register
 def _(claim: NoEffectClaim, subject: Subject, evidence: Evidence) -> Trial:
-    module = _module(evidence)
-    added = Measures(subject, "claims").of_module(module, _head(subject, claim.head))
-    band = lesion_band(subject, "claims", module)
+    added, band = _lesioned(subject, evidence, claim.head)
     return _within(claim, subject, added, claim.maximum, band.low[claim.head])
 
 
@@ -169,10 +167,13 @@ def _(claim: ProgramClaim, subject: Subject, evidence: Evidence) -> Trial:
     return _above(claim, subject, agreement, claim.agreement, chance, unit="of samples")
 
 
-def _module(evidence: Evidence) -> int:
+def _lesioned(subject: Subject, evidence: Evidence, head: int) -> tuple[Estimate, Band]:
+    """What a module's lesion adds to a head's loss, and what random ones do."""
     if evidence.kind != "module":
         raise IndexError("it is about a module, and this is none")
-    return evidence.modules[0]
+    module = evidence.modules[0]
+    added = Measures(subject, "claims").of_module(module, _head(subject, head))
+    return added, lesion_band(subject, "claims", module)
 
 
 def _head(subject: Subject, head: int) -> int:
