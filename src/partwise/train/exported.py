@@ -1,4 +1,4 @@
-"""Exported programs: `.pt2` files of `torch.export.save`, with the inputs they were exported with."""
+"""Exported programs: `.pt2` files of `torch.export.save`, and the inputs they came with."""
 
 from __future__ import annotations
 
