@@ -12,9 +12,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from partwise.compiled import compiled
 from partwise.errors import GraphError
 from partwise.graph.unit_graph import UnitGraph
 
@@ -111,7 +111,7 @@ def frozen(values: NDArray) -> NDArray:
     return view
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def measure(n, sources, targets, capacities, f1, f2, f3):
     """Row starts (n + 1,), both limbs of the degrees (n,) and whether rounding cut nothing off.
 
@@ -140,7 +140,7 @@ def measure(n, sources, targets, capacities, f1, f2, f3):
     return start, degree, rest, is_whole
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def fill(start, sources, targets, capacities, f1, f2, head, room):
     """Write the head and capacity of every arc, in edge order within each row."""
     at = start[:-1].copy()
@@ -157,7 +157,7 @@ def fill(start, sources, targets, capacities, f1, f2, head, room):
             room[b] = hi
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def pair_up(start, sources, targets, capacities, f1, f2, back):
     """Write the position of every arc's opposite, by the same walk as `fill`."""
     at = start[:-1].copy()
@@ -171,7 +171,7 @@ def pair_up(start, sources, targets, capacities, f1, f2, back):
             back[b] = a
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def measure_all(n, sources, targets):
     """Row starts (n + 1,) when every edge gets arcs, even those without capacity."""
     start = np.zeros(n + 1, np.int64)
@@ -183,7 +183,7 @@ def measure_all(n, sources, targets):
     return start
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def pair_all(start, sources, targets, head, back, edge):
     """Write the head, the opposite and the edge of every arc, in edge order within each row."""
     at = start[:-1].copy()
@@ -196,7 +196,7 @@ def pair_all(start, sources, targets, head, back, edge):
         head[b], back[b], edge[b] = u, a, e
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def refill(start, edge, capacities, f1, f2, f3, room):
     """Rewrite the capacities of `pair_all`'s arcs. Returns what `measure` does, but the rows."""
     n = len(start) - 1

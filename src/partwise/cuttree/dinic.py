@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from partwise.compiled import compiled
 
 
 def paired_rows(
@@ -21,7 +22,7 @@ def paired_rows(
     return start, arcs, far
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def dinic_max_flow(start, arcs, far, capacities, source, sink):
     """Value of a maximum flow between `source` and `sink`."""
     n = len(start) - 1

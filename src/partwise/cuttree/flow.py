@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from partwise.compiled import compiled
 from partwise.cuttree.routes import Routes, augment, follow, has_route, record
 
 CORE = np.int64(2**61)
@@ -68,7 +68,7 @@ class Marks(NamedTuple):
     routes: Routes
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def make_marks(size, log_size, routes):
     """Marks for up to `size` vertices, with `routes` to follow and to record."""
     return Marks(
@@ -95,7 +95,7 @@ def make_marks(size, log_size, routes):
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def join_core(first, last, head, room, core_weight, height, v):
     """Add `v` to the core and tell its neighbours."""
     core_weight[v] += CORE
@@ -104,7 +104,7 @@ def join_core(first, last, head, room, core_weight, height, v):
         core_weight[head[a]] += room[a]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def wait_for_core(marks, u):
     """Put `u` into the heap of those that join the core before units of lower degree."""
     waiting, bound, i = marks.waiting, marks.bound, marks.tally[WAITING]
@@ -115,7 +115,7 @@ def wait_for_core(marks, u):
     waiting[i] = u
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def next_waiting(marks):
     """Take the vertex of largest bound out of the heap."""
     marks.tally[WAITING] -= 1
@@ -133,7 +133,7 @@ def next_waiting(marks):
     return best
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def is_certified(first, last, head, room, core_weight, v):
     """Whether two-hop flow alone carries all of `v`'s capacity into the core.
 
@@ -146,7 +146,7 @@ def is_certified(first, last, head, room, core_weight, v):
     return sign >= 0
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _raise_touched(
     first,
     last,
@@ -219,7 +219,7 @@ def _raise_touched(
     return volume
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _push_all(
     first,
     last,
@@ -346,7 +346,7 @@ def _push_all(
     tally[TOUCHED], tally[LOGGED] = n_touched, n_logged
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _start(
     first,
     last,
@@ -385,7 +385,7 @@ def _start(
     return volume
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _collect_side(
     first, last, head, room, excess, height, at_height, is_touched, touched, side, tally, v
 ):
@@ -416,7 +416,7 @@ def _collect_side(
     tally[TOUCHED], tally[SIDE] = n_touched, size
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _follow_route(first, last, head, room, back, marks, v, budget):
     """Move what `_start` queued along last time's route; queue what is left. Whether any is."""
     tally, routes, touched, excess = marks.tally, marks.routes, marks.touched, marks.excess
@@ -481,7 +481,7 @@ def _follow_route(first, last, head, room, back, marks, v, budget):
     return left > 0
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _flow(first, last, head, room, back, marks, v, n, give_up_after):
     """Capacity of `v` that does not reach the core over the arcs in the given rows.
 
@@ -555,7 +555,7 @@ def _flow(first, last, head, room, back, marks, v, n, give_up_after):
     return trapped
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def local_flow(arcs, marks, v, n):
     """Capacity of `v` that cannot reach the core: 0 when `v` alone is a minimum cut.
 
@@ -590,7 +590,7 @@ def local_flow(arcs, marks, v, n):
     return trapped
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def reaches_through_windows(arcs, marks, v, n):
     """Whether all of `v`'s capacity reaches the core over a few arcs of every other row.
 
@@ -614,7 +614,7 @@ def reaches_through_windows(arcs, marks, v, n):
     return _flow(begin, end, head, room, back, marks, v, n, 64 * windows) == 0
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def settle(arcs, marks, n):
     """Undo the flow: residual capacities back to capacities, marks clear."""
     first, last, _, room, back = arcs

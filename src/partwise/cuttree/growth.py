@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from partwise.compiled import compiled
 from partwise.cuttree.flow import (
     SIDE,
     WAITING,
@@ -54,7 +54,7 @@ class Units(NamedTuple):
     ends: NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def units_of(degree, rest):
     """Units in descending order of `degree`, nothing found out yet."""
     n = len(degree)
@@ -73,7 +73,7 @@ def units_of(degree, rest):
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _vertices_in_order(marks, n, units):
     """Vertices that are units, in descending order of degree."""
     ranks = np.empty(n, np.int64)
@@ -91,14 +91,14 @@ def _vertices_in_order(marks, n, units):
     return ranks
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _attach(units, unit, pivot):
     units.flow[unit] = units.degree[unit]
     units.ends[unit, 0] = unit
     units.ends[unit, 1] = pivot
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _advance(first, last, head, room, core_weight, height, dead, vertices, i):
     """Let `vertices[i:]` join the core up to the first whose certificate fails."""
     while i < len(vertices):
@@ -111,7 +111,7 @@ def _advance(first, last, head, room, core_weight, height, dead, vertices, i):
     return i
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _admit_waiting(arcs, marks, least):
     """Let vertices that stand for several units join the core if their bound is `least` or more.
 
@@ -127,7 +127,7 @@ def _admit_waiting(arcs, marks, least):
     return marks.tally[WAITING] < before
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _split(arcs, marks, shelf, units, n, used, value):
     """Store the side the last flow found, shrink it to vertex `n`."""
     for i in range(marks.tally[SIDE]):
@@ -142,7 +142,7 @@ def _split(arcs, marks, shelf, units, n, used, value):
     return arcs, shelf, used
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _trapped(arcs, marks, v, n):
     """Capacity of `v` that cannot reach the core; the graph is left at rest."""
     reaches = reaches_through_windows(arcs, marks, v, n)
@@ -154,7 +154,7 @@ def _trapped(arcs, marks, v, n):
     return trapped
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def grow_core(arcs, marks, shelf, units, vertices, i, n, used, is_lent):
     """Attach or split off `vertices[i:]`; with `i == 0` the core is begun.
 
@@ -193,7 +193,7 @@ def grow_core(arcs, marks, shelf, units, vertices, i, n, used, is_lent):
     return arcs, shelf, i, n, used
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def finish_graph(marks, units, pivot, n):
     """Tie the tree edges whose ends lie in this graph to its pivot; clear the marks."""
     ends = units.ends
@@ -207,7 +207,7 @@ def finish_graph(marks, units, pivot, n):
     marks.tally[WAITING] = 0
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def solve_shelf(arcs, marks, shelf, units):
     """Solve all graphs on the shelf, and those split off from them."""
     while shelf.top[DEPTH] > 0:

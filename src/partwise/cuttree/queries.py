@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from partwise.compiled import compiled
 from partwise.cuttree.rooting import chains, common_ancestor
 from partwise.cuttree.tree import CutTree
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _find(root, u):
     while root[u] != u:
         root[u] = root[root[u]]
@@ -19,7 +19,7 @@ def _find(root, u):
     return u
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _merges(parent, by_value):
     """Clusters (k, 2) joined by the tree edges of `by_value`, the new size, pairs decided."""
     n, k = len(parent), len(by_value)
@@ -40,7 +40,7 @@ def _merges(parent, by_value):
     return joined, sizes, pairs
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _bottlenecks(parent, by_value, value, units, out):
     n, k = len(parent), len(units)
     root, size = np.arange(n), np.zeros(n, np.int64)
@@ -68,7 +68,7 @@ def _bottlenecks(parent, by_value, value, units, out):
             size[b] += size[a]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _path_sums(parent, order, x, u, v):
     depth, top = chains(parent, order)
     below = np.zeros(len(parent))

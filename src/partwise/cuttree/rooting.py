@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from partwise.compiled import compiled
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def root_tree(ends, order):
     """Root the tree at `order[0]`.
 
@@ -50,7 +51,7 @@ def root_tree(ends, order):
     return parent, edge, walk
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def chains(parent, walk):
     """Heavy paths: depth of every unit and the top of the path it lies on."""
     n = len(parent)
@@ -73,7 +74,7 @@ def chains(parent, walk):
     return depth, top
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def common_ancestor(parent, depth, top, u, v):
     """Lowest common ancestor, in a logarithmic number of jumps."""
     while top[u] != top[v]:
@@ -84,12 +85,12 @@ def common_ancestor(parent, depth, top, u, v):
     return u if depth[u] < depth[v] else v
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _lift_to_inner(parent, inner, u):
     return u if inner[u] else parent[u]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def crossing_limbs(parent, walk, sources, targets, capacities, f1, f2, f3):
     """(n,) sums of both limbs over the graph edges that cross every unit's tree edge.
 
@@ -130,7 +131,7 @@ def crossing_limbs(parent, walk, sources, targets, capacities, f1, f2, f3):
     return hi_cut, lo_cut
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def subtree_sizes(parent, order):
     """(n,) number of units in every unit's subtree."""
     size = np.ones(len(parent), np.int64)
@@ -139,7 +140,7 @@ def subtree_sizes(parent, order):
     return size
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def depths(parent, order):
     """(n,) edges between every unit and the root."""
     depth = np.zeros(len(parent), np.int64)
@@ -148,7 +149,7 @@ def depths(parent, order):
     return depth
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def entries(parent, order, size):
     """(n,) place of every unit in a depth-first walk: a subtree is a run of places."""
     entry = np.zeros(len(parent), np.int64)

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from partwise.compiled import compiled
 
 SLACK = 1.05
 """How much more than last time an arc may take at first."""
@@ -36,7 +37,7 @@ class Routes(NamedTuple):
     top: NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def make_routes(sources, arcs):
     """Space for routes of `sources` sources that use `arcs` arcs in all."""
     return Routes(
@@ -50,13 +51,13 @@ def make_routes(sources, arcs):
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def has_route(routes, v):
     """Whether a flow from `v` was recorded."""
     return v < len(routes.size) and routes.size[v] > 0
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def follow(
     first,
     last,
@@ -117,7 +118,7 @@ def follow(
     return n_touched, n_logged, left
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def augment(
     first,
     last,
@@ -200,7 +201,7 @@ def augment(
     return n_touched, n_logged, left
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def record(head, room, back, log, n_logged, touched, n_touched, into, out, routes, v):
     """Keep the arcs that the flow from `v` uses, sorted so that each tail is filled before.
 
@@ -250,7 +251,7 @@ def record(head, room, back, log, n_logged, touched, n_touched, into, out, route
     routes.begin[v], routes.size[v] = at, k - at
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _place(routes, v, need):
     """Where a list of `need` arcs can be written; when space runs out, all lists are forgotten."""
     if need > routes.space[v]:

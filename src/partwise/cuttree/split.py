@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from partwise.compiled import compiled
 from partwise.cuttree.arcs import Arcs
 from partwise.cuttree.flow import IN_CORE, SIDE, wait_for_core
 
@@ -46,7 +46,7 @@ class Shelf(NamedTuple):
     top: NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def make_shelf():
     """An empty stack of graphs."""
     return Shelf(
@@ -61,7 +61,7 @@ def make_shelf():
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def grown(values, used, need):
     """`values` with room for `need` entries, the first `used` kept."""
     if need <= len(values):
@@ -71,7 +71,7 @@ def grown(values, used, need):
     return wider
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _with_space(shelf, vertices, arcs):
     top = shelf.top
     a, v, depth = top[ARC_TOP], top[VERTEX_TOP], top[DEPTH]
@@ -91,7 +91,7 @@ def _with_space(shelf, vertices, arcs):
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def pivot_of_side(marks, rank):
     """The unit on `marks.side` that comes first in the order of degrees."""
     best = np.int64(-1)
@@ -102,7 +102,7 @@ def pivot_of_side(marks, rank):
     return best
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def count_arcs_of_side(arcs, marks):
     """Arcs inside `marks.side`, arcs leaving it, and members that have a leaving arc."""
     inside, leaving, border = np.int64(0), np.int64(0), np.int64(0)
@@ -119,7 +119,7 @@ def count_arcs_of_side(arcs, marks):
     return inside, leaving, border
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def store_side(arcs, marks, shelf, handle, value, inside, border):
     """Put `marks.side`, cut off by `value`, on the shelf, with one more vertex for the rest.
 
@@ -171,7 +171,7 @@ def store_side(arcs, marks, shelf, handle, value, inside, border):
     return shelf
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def shrink_side(arcs, marks, z, used, handle, value):
     """Replace `marks.side` by vertex `z`, whose row starts at `used`; it waits for the core.
 
@@ -213,7 +213,7 @@ def shrink_side(arcs, marks, z, used, handle, value):
     return end
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def compact(arcs, marks, n):
     """Drop dead rows and arcs without room, in place. Returns the arcs in use."""
     first, last, head, room, back = arcs
@@ -230,7 +230,7 @@ def compact(arcs, marks, n):
     return k
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def with_free_arcs(arcs, marks, n, used, need):
     """Arcs with space for `need` more: compacted first, moved to larger arrays if need be."""
     if used + need <= len(arcs.head):
@@ -248,7 +248,7 @@ def with_free_arcs(arcs, marks, n, used, need):
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def take_graph(arcs, marks, shelf):
     """Move the top graph of the shelf into `arcs`. Returns them, vertices, arcs in use."""
     top = shelf.top
@@ -268,7 +268,7 @@ def take_graph(arcs, marks, shelf):
     return Arcs(arcs.first, arcs.last, head, room, back), n, m
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def copied_onto(shelf, other, k):
     """`other` with graph `k` of `shelf` put on top."""
     top = shelf.top

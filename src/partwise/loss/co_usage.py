@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 
+from partwise.compiled import compiled
 from partwise.graph import UnitGraph, UnitMap
 from partwise.graph.activity import Usage, co_usage_graph, co_usage_pull
 from partwise.loss.share_schedule import ShareSchedule
@@ -154,7 +154,7 @@ def by_quota(pull: NDArray[np.float64], quotas: NDArray[np.int64]) -> NDArray[np
     return labels
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _dealt(share, order, left):  # type: ignore[no-untyped-def]
     """`by_quota`, channels in this order; `left` counts down to 0."""
     labels = np.zeros(len(share), np.int64)

@@ -8,10 +8,11 @@ vectors.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from partwise.compiled import compiled
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def disorder_of(masses, disorder, interface, shares, tables):
     """Cost of 1 - Q of the (tensors, k, k) masses; derivatives by capacity go into `tables`."""
     q, slope = q_and_table(masses.sum(0))
@@ -19,7 +20,7 @@ def disorder_of(masses, disorder, interface, shares, tables):
     return disorder * (1 - q)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def add_masses(weight, row, column, row_scale, column_scale, masses):
     """Adds the capacities of a matrix to (k, k) `masses`.
 
@@ -37,7 +38,7 @@ def add_masses(weight, row, column, row_scale, column_scale, masses):
             masses[a, column[j]] += by_column[a, j] * column_scale[j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def add_entry_masses(weight, row, column, row_scale, column_scale, masses):
     """`add_masses` where every row reads units of its own."""
     r, e = weight.shape
@@ -47,7 +48,7 @@ def add_entry_masses(weight, row, column, row_scale, column_scale, masses):
             masses[row[i], column[i, j]] += capacity
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def write_gradient(weight, row, column, row_scale, column_scale, table, each, slope):
     """Writes into `slope` (r, e) the derivative by the entries of a matrix.
 
@@ -74,7 +75,7 @@ def write_gradient(weight, row, column, row_scale, column_scale, table, each, sl
     return np.float64(sums.sum())
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def write_entry_gradient(weight, row, column, row_scale, column_scale, table, each, slope):
     """`write_gradient` where every row reads units of its own."""
     r, e = weight.shape
@@ -87,7 +88,7 @@ def write_entry_gradient(weight, row, column, row_scale, column_scale, table, ea
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def write_magnitude_gradient(weight, each, slope):
     """`write_gradient` without modules."""
     r, e = weight.shape
@@ -100,7 +101,7 @@ def write_magnitude_gradient(weight, each, slope):
     return np.float64(sums.sum())
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def q_and_table(masses):
     """Newman's Q, and the (k, k) table of its derivatives by capacity.
 

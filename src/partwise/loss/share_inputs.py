@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from partwise.compiled import compiled
 
 COMPILED = (torch.float32, torch.float64)
 """Types of weights on the CPU that the compiled kernels take."""
@@ -99,7 +100,7 @@ def _members(senders: Senders, modules: int, like: Tensor) -> Tensor:
     return members.to(like) * senders.scale.to(like)[:, None]
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@compiled(fastmath=True)
 def _add(weight, module, scale, into):
     """Adds |weight| of (receivers, senders) times the sender's scale into (receivers, k)."""
     for r in range(weight.shape[0]):
@@ -107,7 +108,7 @@ def _add(weight, module, scale, into):
             into[r, module[s]] += abs(weight[r, s]) * scale[s]
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@compiled(fastmath=True)
 def _add_transposed(weight, module, scale, into):
     """`_add` for a tensor of (senders, receivers)."""
     for s in range(weight.shape[0]):
@@ -116,7 +117,7 @@ def _add_transposed(weight, module, scale, into):
             into[r, m] += abs(weight[s, r]) * factor
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@compiled(fastmath=True)
 def _spread(weight, module, scale, grad, out):
     """The gradient of `_add` by the weights, given that by its result."""
     for r in range(weight.shape[0]):
@@ -124,7 +125,7 @@ def _spread(weight, module, scale, grad, out):
             out[r, s] = np.sign(weight[r, s]) * grad[r, module[s]] * scale[s]
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@compiled(fastmath=True)
 def _spread_transposed(weight, module, scale, grad, out):
     """`_spread` for a tensor of (senders, receivers)."""
     by_module = np.ascontiguousarray(grad.T)

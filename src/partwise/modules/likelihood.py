@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from partwise.compiled import compiled
 from partwise.graph.unit_graph import UnitGraph
 
 MODULES = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16)
@@ -166,7 +166,7 @@ def _embeddings(graph: UnitGraph, dimensions: int) -> list[NDArray[np.float64]]:
     return maps
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _k_means(points, draws, rounds=30):
     """(n,) labels of k-means, the best of `draws` (tries, k); centres as in k-means++."""
     n, k = len(points), draws.shape[1]
@@ -196,7 +196,7 @@ def _k_means(points, draws, rounds=30):
     return answer
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _spread_out(points, draws):
     """(k, d) of the points, each drawn by its squared distance from those before."""
     n, k = len(points), len(draws)
@@ -212,7 +212,7 @@ def _spread_out(points, draws):
     return centres
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _distance(points, v, centres, c):
     total = 0.0
     for i in range(points.shape[1]):
@@ -220,7 +220,7 @@ def _distance(points, v, centres, c):
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _fit(level, ranges, pairs, labels, modules, rounds=12, min_units=3):
     """Classification EM in place of `labels`; returns the log-likelihood gained, in nats."""
     size = np.bincount(labels, minlength=modules)
@@ -231,7 +231,7 @@ def _fit(level, ranges, pairs, labels, modules, rounds=12, min_units=3):
     return _learn(level, ranges, pairs, labels)[1]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _learn(level, ranges, pairs, labels):
     """Log odds of every level, inside against between modules, and the likelihood gained.
 
@@ -263,7 +263,7 @@ def _learn(level, ranges, pairs, labels):
     return odds.ravel(), gained
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _log_odds(part, whole):
     """Of (between, inside) counts: the log odds of a part, and the nats that telling them saves."""
     between, inside = part[0] / whole[0], part[1] / whole[1]
@@ -272,7 +272,7 @@ def _log_odds(part, whole):
     return np.log(inside / between), gain
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _move(level, table, labels, size, min_units, sweeps=3):
     """Units move to where their log odds add up to most, `labels` in place; number of moves."""
     n, k = len(labels), len(size)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from partwise.compiled import compiled
 from partwise.graph.unit_graph import UnitGraph
 
 
@@ -114,7 +114,7 @@ def by_volume(graph: UnitGraph, labels: NDArray[np.int64]) -> NDArray[np.int64]:
     return rank[labels]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _one_way_masses(sources, targets, capacities, labels, mass):
     """`mass` (k, k) and the capacity of each edge, at its source's and its target's module."""
     for e in range(len(sources)):
@@ -122,7 +122,7 @@ def _one_way_masses(sources, targets, capacities, labels, mass):
     return mass
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _merge_order(mass):
     """(k - 1, 2) ids and (k - 1,) costs of the mergers of `merge_order`."""
     k = len(mass)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.typed import Dict
 from numpy.typing import NDArray
 
+from partwise.compiled import compiled
 from partwise.graph.unit_graph import UnitGraph
 
 DENSE_SHARE = 0.9
@@ -96,7 +97,7 @@ def _strengths(
     return both.astype(np.float64)
 
 
-@njit(cache=True)
+@compiled()
 def _rewire(sources, targets, edges, n, swaps):
     """Double-edge swaps in place, never making a loop or a parallel edge.
 

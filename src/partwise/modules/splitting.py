@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from partwise.compiled import compiled
 from partwise.cuttree import CutTree, cut_tree
 from partwise.graph.unit_graph import UnitGraph
 from partwise.modules.nest import merge_order, merged, module_masses, newman_q
@@ -155,7 +155,7 @@ def neighbours_of(graph: UnitGraph) -> Neighbours:
     return Neighbours(*rows)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _rows(n, sources, targets, capacities):
     """Edges laid out at both of their ends, by counting."""
     starts, degrees = np.zeros(n + 1, np.int64), np.zeros(n)
@@ -176,7 +176,7 @@ def _rows(n, sources, targets, capacities):
     return starts, others, values, degrees
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _move_units(starts, others, capacities, degrees, labels, k, min_units, rounds):
     """Moves units, heaviest first, to the module where they gain Q; `labels` in place."""
     total = degrees.sum()
@@ -210,7 +210,7 @@ def _move_units(starts, others, capacities, degrees, labels, k, min_units, round
             return
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _lowest_common_ancestors(parent, order, sources, targets):
     """(m,) lowest common ancestor of every edge's ends, by heavy paths (O(log n) each)."""
     n = len(parent)
@@ -239,7 +239,7 @@ def _lowest_common_ancestors(parent, order, sources, targets):
     return meet
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _greedy_split(parent, order, sources, targets, capacities, degrees, max_modules, min_units):
     n = len(parent)
     total = degrees.sum()
@@ -264,7 +264,7 @@ def _greedy_split(parent, order, sources, targets, capacities, degrees, max_modu
     return labels, gains
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _best_split(
     parent, order, sources, targets, capacities, degrees, meet, labels, removed, min_units
 ):
