@@ -6,9 +6,17 @@ problems that need both alphabets. A network trained on letters and digits has t
 
 from __future__ import annotations
 
+import bz2
+import codecs
+import contextlib
+import gzip
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -162,26 +170,87 @@ def word_problems(count: int, rng: np.random.Generator) -> str:
     )
 
 
-def read_text(path: Path) -> str:
-    """The text of a UTF-8 file.
+PACKED: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+"""Suffix of a packed file, in lower case -> what opens it for reading bytes."""
+
+
+def read_text(path: Path, limit: int | None = None) -> str:
+    """The text of a UTF-8 file, or of one in UTF-16 that begins with a byte-order mark.
+
+    Args:
+        path: the file; packed where its suffix is one of `PACKED`.
+        limit: characters that are read at most; all when left out.
+
+    Returns:
+        It as `plain_text`.
 
     Raises:
-        DataError: if it is missing, empty, binary, or not UTF-8.
+        DataError: if it is missing, empty, binary, damaged or in another encoding.
     """
+    bound = -1 if limit is None else 8 * limit + 4  # of two characters, one may go
+    with open_binary(path) as file:
+        content: bytes = file.read(bound)
+    encoding = text_encoding(content)
+    if encoding == "utf-8" and b"\0" in content:
+        first = content.index(b"\0")
+        raise DataError(f"{path} is a binary file (byte {first} is 0); wanted UTF-8 text")
+    decoder = codecs.getincrementaldecoder(encoding)()
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
-    if b"\0" in content[:65536]:
-        raise DataError(f"{path} is a binary file; wanted UTF-8 text")
-    try:
-        text = content.decode("utf-8")
+        text = decoder.decode(content, final=len(content) != bound)
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{path} is not UTF-8 (byte {error.start}); convert it, for example with iconv"
+            f"{path} is not {encoding.upper()} (byte {error.start}); convert it, for example "
+            "with iconv"
         ) from error
+    text = plain_text(text)[:limit]
     if not text.strip():
         raise DataError(f"{path} holds no text")
+    return text
+
+
+@contextlib.contextmanager
+def open_binary(path: Path) -> Iterator[Any]:
+    """A file for reading bytes, unpacked where its suffix is one of `PACKED`.
+
+    Raises:
+        DataError: if it is missing, or damaged, also while it is read.
+    """
+    packed = path.suffix.lower()
+    try:
+        with PACKED.get(packed, partial(open, mode="rb"))(path) as file:
+            yield file
+    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+        raise DataError(f"cannot read {path} ({error}); it is no intact {packed} file") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        if isinstance(error, (DataError, UnicodeError)):
+            raise
+        raise DataError(f"cannot read {path!r}: {error}") from error
+
+
+def text_encoding(head: bytes) -> str:
+    """The encoding that a file's first bytes tell: UTF-8 where there is no byte-order mark."""
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    return "utf-8"
+
+
+def plain_text(text: str) -> str:
+    r"""Text without byte-order marks, with lines that end in \n and no half of a surrogate pair.
+
+    A half, which no encoding can write, becomes the replacement character.
+
+    >>> plain_text("\ufeffone\r\ntwo\ud800")
+    'one\ntwo�'
+    """
+    text = text.replace("\ufeff", "").replace("\r\n", "\n").replace("\r", "\n")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
 
 
