@@ -133,25 +133,33 @@ class Smooth(TorchDispatchMode):
 
     Attributes:
         met: names of the operations that were replaced.
+        fixed: where the model's own numbers lie; what is computed from them stays as it is
+            (standardised weights).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.met: set[str] = set()
+        own = [*model.parameters(), *model.buffers()]
+        self.fixed = {x.untyped_storage().data_ptr() for x in own}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = func._schema.name.removeprefix("aten::")
         in_place = name.endswith("_") and not name.endswith("__")
         stands = REPLACED.get(name.removesuffix("_") if in_place else name)
-        is_float = bool(args) and isinstance(args[0], Tensor) and args[0].is_floating_point()
-        if stands is None or not is_float or (name == "max" and len(args) < 2):
+        if stands is None or not self._is_data(args) or (name == "max" and len(args) < 2):
             return func(*args, **kwargs)
         self.met.add(name.removesuffix("_"))
         if name in ("_softmax", "_log_softmax", "_safe_softmax"):
             return gate(args[0])
         out = stands(*args, **{} if name in DROPS_OPTIONS else kwargs)
         return args[0].copy_(out) if in_place else out
+
+    def _is_data(self, args: Sequence[Any]) -> bool:
+        if not args or not isinstance(args[0], Tensor) or not args[0].is_floating_point():
+            return False
+        return args[0].untyped_storage().data_ptr() not in self.fixed
 
 
 DROPS_OPTIONS = frozenset({*BENT, *GATES})
@@ -177,6 +185,7 @@ def dependence(
     seed: int = 0,
     axes: Sequence[int] | None = None,
     out_axes: Sequence[int] | None = None,
+    mode: Smooth | None = None,
 ) -> Tensor:
     """Which output units depend on which input units, as (outputs, inputs) bool.
 
@@ -186,6 +195,7 @@ def dependence(
         seed: of the inputs.
         axes: for each input, the axis that counts its units; told by `unit_axis` if left out.
         out_axes: the same for each output.
+        mode: what replaces operations; tells afterwards which it met.
     """
     names = list(example) if isinstance(example, Mapping) else None
     given = [example] if isinstance(example, Tensor) else (
@@ -206,7 +216,7 @@ def dependence(
     was, fast = torch.backends.mha.get_fastpath_enabled(), torch.backends.mha
     fast.set_fastpath_enabled(False)
     try:
-        with torch.no_grad(), Smooth():
+        with torch.no_grad(), mode or Smooth(model):
             before = run(base)
             ends = [unit_axis(y) for y in before] if out_axes is None else out_axes
             for i, axis in enumerate(axes):
