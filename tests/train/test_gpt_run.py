@@ -1,6 +1,8 @@
 import json
+import shutil
 import string
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -165,21 +167,38 @@ def test_masked_steps_refuse_gradient_checkpointing(tmp_path, texts, checkpoint)
 
 
 def test_the_trainer_resumes_with_the_penalty(tmp_path, texts, checkpoint):
-    """The same weights, bit for bit, as the run that went on."""
-    runs = []
-    for resumed in (False, "checkpoint-4"):
-        trainer = hf_trainer(tmp_path, texts, checkpoint, save_strategy="steps", save_steps=4)
+    """The same weights, bit for bit, as the run that went on; also in a new output directory."""
+
+    def run(out, resume=None, **changes):
+        changes = {"save_strategy": "steps", "save_steps": 4, **changes}
+        trainer = hf_trainer(tmp_path / out, texts, checkpoint, **changes)
         trainer.add_callback(penalty_callback(trainer.penalty))
-        trainer.train(resume_from_checkpoint=resumed and str(tmp_path / "hf" / resumed))
-        runs.append(trainer)
-    whole, cut = runs
-    assert torch.equal(whole.penalty.labels, cut.penalty.labels)
-    assert whole.penalty.step == cut.penalty.step == 8
-    for a, b in zip(whole.model.parameters(), cut.model.parameters(), strict=True):
-        assert torch.equal(a, b)
-    (tmp_path / "hf" / "checkpoint-4" / "penalty.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"penalty\.safetensors"):
-        trainer.train(resume_from_checkpoint=str(tmp_path / "hf" / "checkpoint-4"))
+        trainer.train(resume_from_checkpoint=resume)
+        return trainer
+
+    whole = run("one")
+    first = tmp_path / "one" / "hf" / "checkpoint-4"
+    shutil.rmtree(first.with_name("checkpoint-8"))
+    elsewhere = str(tmp_path / "nowhere")
+    runs = [run("two", str(first)), run("one", True, resume_from_checkpoint=elsewhere)]
+    for cut in runs:
+        assert torch.equal(whole.penalty.labels, cut.penalty.labels)
+        assert whole.penalty.step == cut.penalty.step == 8
+        for a, b in zip(whole.model.parameters(), cut.model.parameters(), strict=True):
+            assert torch.equal(a, b)
+    (first / "penalty.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"checkpoint-4 holds no penalty\.safetensors.*anew$"):
+        run("three", str(first))
+
+
+def test_a_trainer_without_the_mixin_names_the_checkpoint_in_its_arguments(tmp_path):
+    state = SimpleNamespace(global_step=4)
+    args = SimpleNamespace(output_dir=tmp_path, resume_from_checkpoint=str(tmp_path / "given"))
+    with pytest.raises(CheckpointError, match="given holds no"):
+        penalty_callback(None).on_train_begin(args, state, None)
+    args.resume_from_checkpoint = None
+    with pytest.raises(CheckpointError, match="checkpoint-4 holds no"):
+        penalty_callback(None).on_train_begin(args, state, None)
 
 
 def test_the_trainer_mixin_averages_the_parts_of_a_batch(tmp_path, texts, checkpoint):

@@ -76,6 +76,13 @@ class PenaltyMixin:
     penalty: SharePenalty | None = None
     model_accepts_loss_kwargs: bool
 
+    def train(self, resume_from_checkpoint: Any = None, *rest: Any, **named: Any) -> Any:
+        """As the Trainer's; `penalty_callback` then resumes from the same directory."""
+        for callback in self.callback_handler.callbacks:  # type: ignore[attr-defined]
+            if hasattr(callback, "resumed_from"):
+                callback.resumed_from = resume_from_checkpoint
+        return super().train(resume_from_checkpoint, *rest, **named)  # type: ignore[misc]
+
     def training_step(self, *inputs: Any, **named: Any) -> Any:
         """A step whose parts' losses are means, which the Trainer must average."""
         self.model_accepts_loss_kwargs = False
@@ -119,8 +126,9 @@ def penalty_for(
 def penalty_callback(penalty: SharePenalty) -> Any:
     """A `transformers.TrainerCallback` that keeps the penalty's state in the Trainer's checkpoints.
 
-    It is `penalty.safetensors` in every `checkpoint-N`. On resuming it is read from
-    `args.resume_from_checkpoint`, else from the checkpoint of that step in `args.output_dir`.
+    It is `penalty.safetensors` in every `checkpoint-N`. On resuming it is read from the directory
+    that was given to `train` (a Trainer without `PenaltyMixin` does not tell it: there it is
+    `args.resume_from_checkpoint`), else from the checkpoint of that step in `args.output_dir`.
 
     Raises:
         MissingExtraError: if transformers is not installed.
@@ -134,6 +142,9 @@ def penalty_callback(penalty: SharePenalty) -> Any:
         )
 
     class PenaltyCallback(TrainerCallback):
+        resumed_from: Any = None
+        """What `train` was asked to resume from, as far as `PenaltyMixin` has told."""
+
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.is_world_process_zero:
                 place = Path(args.output_dir) / f"checkpoint-{state.global_step}"
@@ -141,9 +152,21 @@ def penalty_callback(penalty: SharePenalty) -> Any:
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.global_step:
-                usual = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-                place = Path(args.resume_from_checkpoint or usual)
-                penalty.load_state_dict(read_tensors(place / PENALTY))
+                file = self._checkpoint(args, state) / PENALTY
+                if not file.is_file():
+                    raise CheckpointError(
+                        f"{file.parent} holds no {PENALTY}, the penalty's state; resume from a "
+                        "checkpoint that was saved with penalty_callback, or train without the "
+                        "callback to begin the penalty anew"
+                    )
+                penalty.load_state_dict(read_tensors(file))
+
+        def _checkpoint(self, args: Any, state: Any) -> Path:
+            known = self.resumed_from
+            given = args.resume_from_checkpoint if known is None else known
+            if given and not isinstance(given, bool):
+                return Path(given)
+            return Path(args.output_dir) / f"checkpoint-{state.global_step}"
 
     return PenaltyCallback()
 
