@@ -166,6 +166,19 @@ def test_masked_steps_refuse_gradient_checkpointing(tmp_path, texts, checkpoint)
     assert trainer.penalty.modules >= 2
 
 
+def test_padding_is_not_learnt_where_labels_are_left_out(tmp_path, texts, checkpoint):
+    trainer = hf_trainer(tmp_path, texts, checkpoint)
+    trainer.model.eval()
+    ids = trainer.train_dataset[0]["input_ids"][None, :5]
+    padded = torch.cat([ids, torch.zeros(1, 3, dtype=ids.dtype)], 1)
+    mask = torch.cat([torch.ones_like(ids), torch.zeros(1, 3, dtype=ids.dtype)], 1)
+    loss = trainer.compute_loss(trainer.model, {"input_ids": ids})
+    same = trainer.compute_loss(trainer.model, {"input_ids": padded, "attention_mask": mask})
+    torch.testing.assert_close(same, loss)
+    other = trainer.compute_loss(trainer.model, {"input_ids": padded})
+    assert abs(other - loss) > 1e-3
+
+
 def test_the_trainer_resumes_with_the_penalty(tmp_path, texts, checkpoint):
     """The same weights, bit for bit, as the run that went on; also in a new output directory."""
 

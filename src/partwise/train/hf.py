@@ -98,9 +98,15 @@ class PenaltyMixin:
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: Any
     ) -> Any:
-        """Next-token loss, with the interface masked in a share of the steps, + the penalty."""
+        """Next-token loss, with the interface masked in a share of the steps, + the penalty.
+
+        Without `labels` they are the tokens, but for those that `attention_mask` says are padding.
+        """
         inputs = dict(inputs)
-        labels = inputs.pop("labels", inputs["input_ids"])
+        labels, mask = inputs.pop("labels", None), inputs.get("attention_mask")
+        if labels is None:
+            labels = inputs["input_ids"]
+            labels = labels if mask is None else labels.masked_fill(mask == 0, -100)
         penalty = self.penalty
         if penalty is None or not model.training:
             outputs = model(**inputs)
