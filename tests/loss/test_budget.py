@@ -4,14 +4,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_breast_cancer, load_wine
+from sklearn.preprocessing import scale
 from torch import nn
 
 from partwise.errors import CheckpointError, RecipeError
 from partwise.loss import BudgetedPenalty, BudgetSchedule, budget_schedule
+from partwise.loss.budget_schedule import BudgetState, Limits, Why
 from partwise.loss.masking import inside_modules
 from partwise.loss.refresh import RefreshClock, stands_still
 
 HALVES = np.r_[np.arange(4) // 2, np.arange(8) // 4, np.arange(8) // 4, [0, 1]]
+CROSSED = np.r_[[0, 1, 0, 1], HALVES[4:]]
+"""Each answer needs an input of the other module."""
 
 
 def batch(seed, size=64):
@@ -56,6 +61,106 @@ def test_plain_phase_adds_nothing_and_finds_the_reference():
     assert penalty.state.reference <= penalty.state.chance
 
 
+@pytest.mark.parametrize(
+    ("losses", "reference"),
+    [
+        ([1.0, 0.8, 0.5, 0.4], 0.4),
+        ([1.0, 0.4, 0.41, 0.42, 0.4, 0.41], 0.4),  # within the budget of the lowest
+        ([1.0, 0.4, 0.4, 0.4, 0.4, 3.0], 0.4),  # no single loss moves it
+        ([1.0, 0.4, *[0.5] * 20], 0.5),  # it overfits: its lowest loss is not where it ends
+        ([1.0, 0.4, *[0.5] * 20, 0.3], 0.3),
+    ],
+)
+def test_the_reference_is_where_the_plain_network_ends(losses, reference):
+    limits = Limits(BudgetSchedule(), BudgetState(chance=1.0))
+    for loss in losses:
+        limits.state.loss = loss
+        limits.follow_plain()
+    assert limits.state.reference == pytest.approx(reference, abs=1e-3)
+
+
+def test_normalised_layers_with_dropout_that_overfit_come_apart():
+    """Two tables side by side, their rows paired at random, with an answer each."""
+    rng = np.random.default_rng(0)
+    tables = [load_breast_cancer(), load_wine()]
+    split = [rng.permutation(len(table.data)) for table in tables]
+    x, y = [], []
+    for part, size in ((slice(0, 130), 4000), (slice(130, None), 1000)):
+        rows = [rng.choice(some[part], size) for some in split]
+        columns = [scale(t.data)[row] for t, row in zip(tables, rows, strict=True)]
+        x.append(torch.tensor(np.hstack(columns), dtype=torch.float32))
+        y.append([torch.tensor(t.target[row]) for t, row in zip(tables, rows, strict=True)])
+
+    def loss_of(output, answers):
+        cross_entropy = nn.functional.cross_entropy
+        return cross_entropy(output[:, :2], answers[0]) + cross_entropy(output[:, 2:], answers[1])
+
+    torch.manual_seed(0)
+    hidden = [
+        [nn.Linear(read, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Dropout(0.2)] for read in (43, 64)
+    ]
+    model = nn.Sequential(*hidden[0], *hidden[1], nn.Linear(64, 5))
+    penalty = BudgetedPenalty(model, lambda run: loss_of(run(x[1]), y[1]), steps=2000)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.3)
+    for _ in range(2000):
+        some = torch.randint(0, 4000, (128,))
+        loss = loss_of(penalty.run(x[0][some]), [each[some] for each in y[0]]) + penalty()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    penalty.finish()
+    assert penalty.modules == 2, penalty.why_one
+    assert penalty.why_one == ""
+    labels = penalty.labels.numpy()
+    assert (labels[:30] == labels[-5]).mean() > 0.9
+    assert (labels[30:43] == labels[-1]).mean() > 0.9
+    assert labels[-5] != labels[-1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "loss", "why", "words"),
+    [
+        ({}, lambda run: 1.0, Why.NOTHING_LEARNT, "untrained one's 1"),
+        ({"min_separation": 2.0}, held_out, Why.NOTHING_SHOWN, "min_separation = 2"),
+        ({"find": lambda _: CROSSED}, held_out, Why.MASKING_COSTS, "budget = 0.05 is less"),
+        (
+            {"find": lambda _: HALVES, "reference": -1.0},
+            held_out,
+            Why.RELEASE_COSTS,
+            "plain twin's",
+        ),
+    ],
+)
+def test_it_says_why_no_modules_are_held_apart(changes, loss, why, words, caplog):
+    penalty = BudgetedPenalty(network(), loss, steps=1200, **changes)
+    assert penalty.why_one == ""
+    trained(penalty, 1100)
+    assert penalty.modules == 1
+    assert penalty.state.given_up == why
+    assert words in penalty.why_one
+    said = [record.message for record in caplog.records if record.name == "partwise"]
+    assert said == [f"No modules are held apart: {penalty.why_one}"]
+    again = BudgetedPenalty(network(), loss, steps=1200, **changes)
+    again.load_state_dict(penalty.state_dict())
+    assert again.why_one == penalty.why_one
+
+
+def test_what_goes_back_to_the_plain_phase_has_its_running_means():
+    layers = list(network())
+    model = nn.Sequential(layers[0], nn.BatchNorm1d(8), *layers[1:])
+    penalty = BudgetedPenalty(model, held_out, steps=400, min_separation=2.0)
+    optimizer = trained(penalty, 100)
+    trained(penalty, 200, first=100, optimizer=optimizer)
+    resumed = BudgetedPenalty(model, held_out, steps=400, min_separation=2.0)
+    resumed.load_state_dict(penalty.state_dict())
+    kept = dict(resumed.plain_buffers)
+    assert set(kept) == {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
+    assert not torch.equal(model[1].running_mean, kept["1.running_mean"])
+    resumed()
+    for name, value in model.named_buffers():
+        assert torch.equal(value, kept[name]), name
+
+
 def test_a_known_reference_is_taken():
     penalty = BudgetedPenalty(network(), held_out, steps=400, reference=0.25)
     penalty()
@@ -75,9 +180,7 @@ def test_right_modules_are_kept_and_end_idle():
 
 
 def test_modules_that_cannot_be_masked_are_refused_for_good():
-    crossed = HALVES.copy()
-    crossed[:4] = [0, 1, 0, 1]  # each answer needs an input of the other module
-    penalty = BudgetedPenalty(network(), held_out, steps=1200, find=found(crossed))
+    penalty = BudgetedPenalty(network(), held_out, steps=1200, find=found(CROSSED))
     trained(penalty, 1200)
     assert penalty.modules == 1
     assert penalty.state.max_modules == 1

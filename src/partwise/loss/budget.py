@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -15,7 +16,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from partwise.graph import UnitMap
 from partwise.graph.coactivity import unit_activity
 from partwise.loss.apart import Apart, HeldOut, Labels
-from partwise.loss.budget_schedule import BudgetSchedule, BudgetState, Limits
+from partwise.loss.budget_schedule import BudgetSchedule, BudgetState, Limits, Why
 from partwise.loss.partitions import Find, PartitionSearch
 from partwise.loss.penalty import CutTreePenalty
 from partwise.loss.press import Pressure
@@ -44,8 +45,9 @@ LEARNT = 0.95
 class BudgetedPenalty:
     """Sparsity and modules at the cost of at most a stated share of held-out loss.
 
-    1. *Plain.* The network learns its task; its lowest held-out loss is the reference. This goes
-       on, for as long as half of the steps, while an output is nearly the same for all samples.
+    1. *Plain.* The network learns its task; its lowest held-out loss is the reference, unless it
+       overfits (see `BudgetSchedule.reference`). This goes on, for as long as half of the steps,
+       while an output is nearly the same for all samples.
     2. *Press.* An L1 pressure rises for as long as the loss stays within the allowance.
     3. *Split.* Every few steps a cut tree of weights and of co-activity (see `with_coactivity`)
        shows the modules; those that are clear are put in force: their interface is pressed, and in
@@ -106,6 +108,7 @@ class BudgetedPenalty:
             refresh_due=self.schedule.split_step,
         )
         self.plain = torch.zeros(0)
+        self.plain_buffers: dict[str, Tensor] = {}
         self._activity: NDArray[np.float32] | None = None
         self._crossing: NDArray[np.float64] | None = None
 
@@ -127,6 +130,14 @@ class BudgetedPenalty:
     def limits(self) -> Limits:
         """What losses the budget allows now."""
         return Limits(self.schedule, self.state)
+
+    @property
+    def why_one(self) -> str:
+        """Why no modules are held apart, in a sentence that the log has too.
+
+        Empty where some are, and as long as some may be found.
+        """
+        return self.limits.why_one()
 
     @property
     def releasing(self) -> bool:
@@ -250,7 +261,7 @@ class BudgetedPenalty:
             state.chance = state.loss
         if state.step <= state.press_from:
             if schedule.reference is None:
-                state.reference = min(state.reference, state.loss)
+                self.limits.follow_plain()
             return self._wait_for_outputs()
         if self.modules > 1:
             self._notice_late_learning()
@@ -329,13 +340,18 @@ class BudgetedPenalty:
             self._refuse()
 
     def _judge_at_last(self) -> None:
-        """A trial after the release, a network beyond its budget is better off without modules."""
+        """A trial after the release, a network beyond its budget is better off without modules.
+
+        As the reference is the lowest of several losses, so is what is held against it.
+        """
         state, schedule = self.state, self.schedule
         settled = schedule.release_step + schedule.trial_steps
-        if state.step - schedule.probe_every < settled <= state.step:
-            state.loss = state.masked_loss = self.apart.loss()
-            if state.loss > state.reference + self.limits.slack(state.reference):
-                self._give_up()
+        if state.step > settled:
+            return
+        state.loss = state.masked_loss = self.apart.loss()
+        state.released = min(state.released, state.loss)
+        if state.step == settled and state.released > self.limits.at_last():
+            self._give_up(Why.RELEASE_COSTS)
 
     def _refuse(self) -> None:
         """Falls back to the most modules, among mergers, with half of the excess or none.
@@ -344,7 +360,7 @@ class BudgetedPenalty:
         """
         coarser = self._search().fallback(max(0.0, self.state.excess / 2))
         if coarser is None:
-            return self._give_up()
+            return self._give_up(Why.MASKING_COSTS)
         self.state.max_modules = int(coarser[0].max()) + 1
         self._begin_trial()
         self._put_in_force(*coarser)
@@ -353,20 +369,26 @@ class BudgetedPenalty:
         state, schedule = self.state, self.schedule
         if schedule.undo and state.step == state.press_from:
             self.plain = parameters_to_vector(self.model.parameters()).detach().clone()
+            self.plain_buffers = {
+                name: buffer.detach().clone() for name, buffer in self.model.named_buffers()
+            }
         if self._is_release and self.modules == 1:
-            self._give_up()
+            self._give_up(Why.NOTHING_SHOWN if self._has_learnt else Why.NOTHING_LEARNT)
 
     @torch.no_grad()
-    def _give_up(self) -> None:
+    def _give_up(self, why: Why) -> None:
         """One module for good: without any to gain, the network owes nothing to the pressure."""
         if self.state.max_modules == 1:
             return
-        self.state.max_modules = 1
+        self.state.max_modules, self.state.given_up = 1, int(why)
+        logging.getLogger("partwise").warning("No modules are held apart: %s", self.why_one)
         self.apart.dissolve()
         self._forget_tables()
         if len(self.plain):
             vector_to_parameters(self.plain.clone(), self.model.parameters())
-            self.plain = torch.zeros(0)
+            for name, buffer in self.plain_buffers.items():
+                self.model.get_buffer(name).data.copy_(buffer)
+            self.plain, self.plain_buffers = torch.zeros(0), {}
 
     def refresh(self) -> None:
         """Finds the partition anew from the model's current weights, unless it stands for good."""
@@ -411,6 +433,7 @@ class BudgetedPenalty:
         return {
             "numbers": torch.tensor(list(asdict(self.state).values()), dtype=torch.float64),
             "plain": self.plain,
+            **{f"plain/{name}": buffer for name, buffer in self.plain_buffers.items()},
             **self.apart.state_dict(),
         }
 
@@ -423,6 +446,12 @@ class BudgetedPenalty:
         check_units(state, self.units)
         self.apart.load_state_dict(state)
         self._forget_tables()
-        values = zip(asdict(BudgetState()).items(), state["numbers"].tolist(), strict=True)
+        # Numbers that an earlier version did not know are left as they begin.
+        values = zip(asdict(BudgetState()).items(), state["numbers"].tolist(), strict=False)
         self.state = BudgetState(**{name: type(old)(value) for (name, old), value in values})
         self.plain = state["plain"].to(next(self.model.parameters()).device)
+        self.plain_buffers = {
+            name: state[f"plain/{name}"].to(buffer.device)
+            for name, buffer in self.model.named_buffers()
+            if f"plain/{name}" in state
+        }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import IntEnum
 
 from partwise.checks import require_at_least
 from partwise.errors import RecipeError
@@ -13,6 +14,9 @@ TRIAL_PROBES = 4
 """Probes before a split is judged; the reward for modules and the pressure ramp up meanwhile."""
 CHANCE_FLOOR = 0.05
 """Losses below this share of the untrained network's are as good as none: 5% of them is noise."""
+SETTLING = 1 / 3
+"""Share of the way to a loss of the plain phase that `settled` goes; of all beyond the slack, none:
+so that no single probe moves the reference."""
 UNSETTLED = 0.01
 """Share of the untrained network's loss that is forgiven while the learning rate is still high."""
 
@@ -25,7 +29,8 @@ class BudgetSchedule:
         steps: optimiser steps of the whole training.
         budget: how much worse the held-out loss may be than the plain twin's, as a share.
         reference: the plain twin's held-out loss, where it is known; else the lowest that the
-            plain phase reaches.
+            plain phase reaches, or where its loss has settled since, if that is no longer within
+            the budget of the lowest: a network that overfits does not end at its lowest loss.
         plain_frac: share of the steps that train without any pressure.
         split_frac: share of the steps after which modules are looked for.
         release_frac: share of the steps after which interfaces are removed and nothing presses.
@@ -134,6 +139,10 @@ class BudgetState:
         refresh_due: see `RefreshClock`.
         refresh_interval: see `RefreshClock`.
         total: capacity as the partition in force was made; 0 until it is asked for.
+        lowest: the lowest loss of the plain phase.
+        settled: where the loss of the plain phase has gone since then.
+        released: the lowest loss since the release.
+        given_up: why there is one module for good, a position in `Why`.
     """
 
     step: int = 0
@@ -153,6 +162,20 @@ class BudgetState:
     refresh_due: int = 0
     refresh_interval: int = 0
     total: float = 0.0
+    lowest: float = math.inf
+    settled: float = math.inf
+    released: float = math.inf
+    given_up: int = 0
+
+
+class Why(IntEnum):
+    """Why no modules are held apart."""
+
+    NOT_YET = 0
+    NOTHING_LEARNT = 1
+    NOTHING_SHOWN = 2
+    MASKING_COSTS = 3
+    RELEASE_COSTS = 4
 
 
 @dataclass(frozen=True)
@@ -182,9 +205,49 @@ class Limits:
         """Loss without interfaces, beyond what they may cost on top of the loss before them."""
         return masked_loss - self.state.before - self.slack(self.state.before)
 
+    def follow_plain(self) -> None:
+        """Estimates the plain twin's loss from those of the plain phase, of which one is new."""
+        state = self.state
+        if state.loss <= state.lowest:
+            state.lowest = state.settled = state.loss
+        slack = self.slack(state.lowest)
+        state.settled += SETTLING * max(-slack, min(slack, state.loss - state.settled))
+        left_behind = state.settled > state.lowest + slack
+        state.reference = state.settled if left_behind else state.lowest
+
+    def at_last(self) -> float:
+        """What the loss may be once interfaces are gone."""
+        return self.state.reference + self.slack(self.state.reference)
+
     def under_pressure(self) -> float:
         """What the loss may be while something presses; the release gives it back."""
         return self.schedule.allowance * max(self.state.reference, self.floor)
+
+    def why_one(self) -> str:
+        """Why no modules are held apart, in a sentence; empty while that is not decided."""
+        state, schedule = self.state, self.schedule
+        reasons = {
+            Why.NOT_YET: "",
+            Why.NOTHING_LEARNT: (
+                f"the network has learnt next to nothing to take apart: its held-out loss is "
+                f"{state.loss:.3g}, the untrained one's {state.chance:.3g}"
+            ),
+            Why.NOTHING_SHOWN: (
+                f"its weights show no modules: no split was as clear as min_separation = "
+                f"{schedule.min_separation:g}; more steps may make them clearer"
+            ),
+            Why.MASKING_COSTS: (
+                f"its modules need each other: without their interfaces the held-out loss was "
+                f"{state.masked_loss:.3g}, and {state.before:.3g} before they were found; "
+                f"budget = {schedule.budget:g} is less than that costs"
+            ),
+            Why.RELEASE_COSTS: (
+                f"without interfaces the held-out loss fell to {state.released:.3g}, and budget = "
+                f"{schedule.budget:g} allows {self.at_last():.3g} for a plain twin's of "
+                f"{state.reference:.3g}; give a larger budget, or the twin's loss as reference"
+            ),
+        }
+        return reasons[Why(state.given_up)]
 
     @property
     def floor(self) -> float:
