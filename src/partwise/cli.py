@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from partwise.errors import OutputError, PartwiseError
+from partwise.errors import DataError, OutputError, PartwiseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -255,7 +255,8 @@ def cut(
     path: Annotated[
         Path,
         typer.Argument(
-            help="A run, or a safetensors file of an MLP's state dict.",
+            help="A run, or a file: a state dict of linear layers (safetensors, or .pt, .pth, .bin "
+            "of torch.save), an exported program (.pt2), or .onnx.",
             metavar="RUN_OR_FILE",
             show_default=False,
         ),
@@ -274,17 +275,39 @@ def cut(
             "finds those only that hold more capacity than Newman's Q expects.",
         ),
     ] = "likelihood",
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            help="A state dict's layers in the order they run, where its names do not tell it.",
+            metavar="NAME,NAME,...",
+        ),
+    ] = None,
+    activation: Annotated[
+        str | None,
+        typer.Option(
+            help="What stands between a state dict's layers: relu (assumed without it), tanh, "
+            "gelu, silu, sigmoid, leaky_relu or identity.",
+            metavar="NAME",
+        ),
+    ] = None,
 ) -> None:
     """Build the cut tree of a network's weights and find its modules.
 
+    Code in a pickle is never run. PyTorch itself loads exported programs: open only those that you
+    trust.
+
     Example: partwise cut runs/demo/modular
 
-    Example: partwise cut model.safetensors --out modules.json
+    Example: partwise cut model.safetensors --activation tanh --out modules.json
+
+    Example: partwise cut model.onnx
     """
     from partwise.modules.hierarchy import method_named
     from partwise.stages import cut_run, write_modules
 
-    network = _open(path)
+    network = _open_any(path, layers, activation)
+    if network.origin:
+        console.print(escape(network.origin), highlight=False)
     with _progress() as watch:
         graph, found = cut_run(
             network,
@@ -373,10 +396,22 @@ def _one_thread() -> None:
 
 
 def _open(path: Path) -> Network:
+    """The network of a run."""
+    from partwise.stages import open_network
+
+    if path.is_file():
+        raise DataError(f"{path} is a file, which only cut takes; give the directory of a run")
+    _one_thread()
+    return open_network(path)
+
+
+def _open_any(path: Path, layers: str | None, activation: str | None) -> Network:
+    """The network of a run or a file, with what the options say of it."""
     from partwise.stages import open_network
 
     _one_thread()
-    return open_network(path)
+    order = None if layers is None else [name.strip() for name in layers.split(",")]
+    return open_network(path, order, activation)
 
 
 def _recipe(name: str | None, seed: int | None) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from torch import nn
+from torch import Tensor, nn
 
 from partwise.audit import AuditReport, audit
 from partwise.cuttree import CutTree
-from partwise.errors import CheckpointError, DataError
+from partwise.errors import CheckpointError, DataError, UnreadableModelError
 from partwise.explain import Explained, Failed, Writer, explain
 from partwise.files import read_json, write_json, write_text
 from partwise.graph import UnitGraph, UnitMap, unit_map
@@ -28,7 +28,11 @@ from partwise.modules import (
 )
 from partwise.report import ReportContent, report_content, write_report
 from partwise.tasks import Task, task_named
-from partwise.train import Recipe, RunDirectory, Trainer, load_mlp, train
+from partwise.train import Recipe, RunDirectory, Trainer, train
+from partwise.train.exported import load_exported
+from partwise.train.network import load_chain
+from partwise.train.onnx_network import load_onnx
+from partwise.train.weight_files import kind_of
 
 CLEAN_TASK = {"digits-pair-sabotaged": "digits-pair"}
 """Tasks whose training data was tampered with -> what the network is for."""
@@ -44,6 +48,7 @@ class Network:
         run: the run it came from, or None for a bare checkpoint file.
         recipe: the run's recipe, likewise.
         in_force: (n,) the modules that the training held apart; None where there was one.
+        origin: what was read from a bare file, and what was assumed, in words.
     """
 
     model: nn.Module
@@ -51,6 +56,7 @@ class Network:
     run: RunDirectory | None = None
     recipe: Recipe | None = None
     in_force: NDArray[np.int64] | None = None
+    origin: str = ""
 
     @property
     def directory(self) -> RunDirectory:
@@ -75,23 +81,73 @@ class Network:
         return task_named(CLEAN_TASK.get(self.recipe.task, self.recipe.task))
 
 
-def open_network(path: Path) -> Network:
-    """The network of a run directory, or of a safetensors file with an MLP's state dict.
+def open_network(
+    path: Path, layers: Sequence[str] | None = None, activation: str | None = None
+) -> Network:
+    """The network of a run directory, or of a file that people keep networks in.
+
+    A file is a state dict of linear layers (safetensors, or `torch.save`), an exported program
+    (`.pt2`) or an ONNX graph (`.onnx`).
+
+    Args:
+        path: the directory or file.
+        layers: a state dict's layers in the order they run, where its names do not tell.
+        activation: what stands between a state dict's layers, ReLU where nobody says; see
+            `ACTIVATIONS`.
 
     Raises:
-        CheckpointError: if there is none, or it is damaged or does not fit.
+        CheckpointError: if there is none, it is damaged or does not fit, or its order is untold.
+        UnreadableModelError: if it has an operation that cannot be read.
+        MissingExtraError: for a `.onnx` file without the extra `onnx`.
         RecipeError: if the run's recipe is missing or wrong.
+        DataError: if `layers` or `activation` is given where the file knows it.
     """
     if path.is_dir():
-        run = RunDirectory(path)
-        if not run.checkpoint.exists():
-            raise CheckpointError(f"{path} has no checkpoint; train it first (partwise train)")
-        trainer = run.trainer()
-        penalty = trainer.penalty
-        in_force = penalty.labels.numpy() if penalty.modules > 1 else None
-        return Network(trainer.model.eval(), trainer.units, run, trainer.recipe, in_force)
-    model = load_mlp(path).eval()
-    return Network(model, unit_map(model))
+        _refuse_options(path, "a run", layers, activation)
+        return _run_network(path)
+    kind = kind_of(path)
+    if kind in ("torch", "safetensors"):
+        chain = load_chain(path, layers, activation)
+        return Network(chain.model.eval(), unit_map(chain.model), origin=chain.words)
+    _refuse_options(path, "an ONNX graph" if kind == "ONNX" else "an " + kind, layers, activation)
+    model, example = load_onnx(path) if kind == "ONNX" else load_exported(path)
+    try:
+        units = unit_map(model, example)
+    except UnreadableModelError as error:
+        raise UnreadableModelError(f"{path}: {error}") from error
+    words = "ONNX graph" if kind == "ONNX" else kind.capitalize()
+    return Network(model, units, origin=f"{words}, read with inputs {_shape_words(example)}")
+
+
+def _run_network(path: Path) -> Network:
+    run = RunDirectory(path)
+    if not run.checkpoint.exists():
+        if (path / "gpt.json").exists() or (path / "config.json").exists():
+            raise CheckpointError(
+                f"{path} holds a language model; read it in Python (unit_graph(model)), or see "
+                "partwise eval"
+            )
+        raise CheckpointError(f"{path} has no checkpoint; train it first (partwise train)")
+    trainer = run.trainer()
+    penalty = trainer.penalty
+    in_force = penalty.labels.numpy() if penalty.modules > 1 else None
+    return Network(trainer.model.eval(), trainer.units, run, trainer.recipe, in_force)
+
+
+def _refuse_options(
+    path: Path, kind: str, layers: Sequence[str] | None, activation: str | None
+) -> None:
+    for option, value in (("--layers", layers), ("--activation", activation)):
+        if value is not None:
+            raise DataError(
+                f"{path} is {kind}, which knows its own layers and activations; leave out {option}"
+            )
+
+
+def _shape_words(example: Tensor | tuple[Any, ...]) -> str:
+    inputs = (example,) if isinstance(example, Tensor) else example
+    shapes = ["x".join(map(str, x.shape)) for x in inputs if isinstance(x, Tensor)]
+    return ", ".join(shape or "a number" for shape in shapes)
 
 
 def train_run(

@@ -83,7 +83,13 @@ def test_cut_takes_any_mlp_checkpoint(tmp_path):
     done = partwise("cut", tmp_path / "m.safetensors", "--out", tmp_path / "modules.json")
     assert done.returncode == 0, done.stderr
     assert "one module" in done.stdout
+    assert done.stdout.startswith(
+        "2 layers 0 -> 2, ReLU between them (assumed; --activation names another)\n"
+    )
     assert json.loads((tmp_path / "modules.json").read_text())["labels"] == [0] * 12
+    torch.save(mlp([4, 6, 2]).state_dict(), tmp_path / "m.pt")
+    told = partwise("cut", tmp_path / "m.pt", "--activation", "tanh", "--layers", "0, 2")
+    assert told.stdout.startswith("2 layers 0 -> 2, tanh between them\n"), told.stderr
 
 
 def test_words_on_chance_have_no_z_where_there_is_none():
@@ -139,10 +145,10 @@ def bad_calls(tmp_path, run):
         ("train", "digits-pair-plain", "--resume", run): "alone",
         ("demo", "--out", tmp_path / "taken"): "exists already",
         ("cut", tmp_path / "gone"): "no checkpoint",
-        ("cut", tmp_path / "pickle.pt"): "pickle",
+        ("cut", tmp_path / "pickle.pt"): "no state dict (a)",
         ("cut", tmp_path / "nan.safetensors"): "NaN",
         ("cut", run, "--out", tmp_path / "taken" / "file"): "exists already",
-        ("explain", tmp_path / "nan.safetensors"): "NaN",
+        ("explain", tmp_path / "nan.safetensors"): "directory of a run",
         ("explain", tmp_path / "good.safetensors"): "directory of a run",
         ("audit", tmp_path / "good.safetensors"): "directory of a run",
         ("report", tmp_path / "good.safetensors"): "directory of a run",

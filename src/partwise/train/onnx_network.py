@@ -52,8 +52,8 @@ class OnnxNetwork(nn.Module):
     def __init__(self, graph: Any, opset: int):
         super().__init__()
         onnx = import_onnx()
-        self._nodes = [_node(onnx, proto, opset) for proto in graph.node]
         _refuse_unread(graph.node)
+        self._nodes = [_node(onnx, proto, opset) for proto in graph.node]
         self._opset = opset
         self._protos = {
             node.outputs[0]: proto for node, proto in zip(self._nodes, graph.node, strict=True)
@@ -174,12 +174,10 @@ def load_onnx(path: Path) -> tuple[OnnxNetwork, Example]:
             proto = onnx.inliner.inline_local_functions(proto)
     except (onnx.checker.ValidationError, _decode_error(), *BROKEN) as error:
         raise CheckpointError(f"{path} is no intact ONNX file ({_line(error)})") from error
-    if not proto.graph.node:
-        raise CheckpointError(f"{path} is no intact ONNX file (it holds no graph)")
+    if not proto.graph.node or not proto.graph.output or not proto.opset_import:
+        raise CheckpointError(f"{path} is no intact ONNX file (it holds no whole graph)")
     opset = max([each.version for each in proto.opset_import if each.domain in DOMAINS] or [0])
     try:
-        _refuse_unread(proto.graph.node)
-        onnx.checker.check_model(proto)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model = OnnxNetwork(proto.graph, opset).eval()

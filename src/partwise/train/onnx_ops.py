@@ -63,12 +63,12 @@ def operand(value: Value) -> Any:
     """A value as PyTorch's functions take it: known numbers as numbers, known arrays as tensors."""
     if not isinstance(value, np.ndarray):
         return value
-    return value.item() if value.ndim == 0 else torch.as_tensor(value)
+    return value.item() if value.ndim == 0 else tensor(value)
 
 
 def tensor(value: Value) -> Tensor:
     """A value as a tensor; a tensor as it is, so that exports stay free of conversions."""
-    return value if isinstance(value, Tensor) else torch.as_tensor(value)
+    return value if isinstance(value, Tensor) else torch.as_tensor(np.array(value))
 
 
 def known_ints(node: Node, value: Value, what: str) -> list[int]:
@@ -505,7 +505,7 @@ OPERATIONS: dict[str, Operation] = {
     # Moving data.
     "Flatten": _first(_flatten),
     "Reshape": _reshape,
-    "Transpose": _first(lambda node, x: x.permute(node.get("perm", range(x.dim())[::-1]))),
+    "Transpose": _first(lambda node, x: x.permute(node.get("perm", [*range(x.dim())][::-1]))),
     "Concat": _concat,
     "Split": _split,
     "Slice": _slice,
