@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from partwise.errors import UnreadableModelError
 from partwise.graph.unit_graph import UnitGroup
-from partwise.graph.unit_map import UnitMap, WeightBlock
+from partwise.graph.unit_map import Gain, NormGain, UnitMap, WeightBlock
 
 Vocabulary = Literal["each", "one", "none"]
 
@@ -198,8 +198,10 @@ class _Reader:
         name = next((each for each in layout.outputs if each in present), layout.outputs[0])
         if self._weight(name) is table:
             tied = f"{layout.tokens}.weight"
-            gains = (layout.norm,)
-            self.blocks.append(WeightBlock(tied, tokens, residual[None], gains, applied_by=name))
+            gains = (Gain(NormGain(layout.norm)),)
+            self.blocks.append(
+                WeightBlock(tied, tokens, residual[None], gains, applied_by=name, use=1)
+            )
             return
         if self._width(name, residual) != len(table):
             raise self._unreadable(f"{name} has not one output for each of {len(table)} tokens")
@@ -216,8 +218,10 @@ class _Reader:
             raise self._unreadable(
                 f"{name} has shape {tuple(layer.weight.shape)}, wanted {(len(rows), len(columns))}"
             )
+        side = 0 if transposed else 1
+        factors = tuple(Gain(NormGain(gain), side=side) for gain in gains)
         self.blocks.append(
-            WeightBlock(f"{name}.weight", rows, columns[None], gains, transposed=transposed)
+            WeightBlock(f"{name}.weight", rows, columns[None], factors, transposed=transposed)
         )
 
     def _spread(self, heads: Tensor, width: int, copies: int, name: str) -> Tensor:
@@ -275,8 +279,10 @@ def fold_gains(model: nn.Module, units: UnitMap) -> None:
     """
     readers: dict[str, list[WeightBlock]] = {}
     for block in units.blocks:
-        for name in block.gains:
-            readers.setdefault(name, []).append(block)
+        sources = [factor.source for factor in block.gains]
+        for source in sources:
+            if isinstance(source, NormGain):
+                readers.setdefault(source.name, []).append(block)
     for name, blocks in readers.items():
         norm = model.get_submodule(name)
         gain = getattr(norm, "weight", None)

@@ -6,8 +6,8 @@ turns into capacities, a penalty, or a mask, without tracing again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,31 +16,96 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from partwise.errors import GraphError, UnreadableModelError
+from partwise.graph.expressions import Expression
 from partwise.graph.unit_graph import UnitGraph, UnitGroup
+
+
+@dataclass(frozen=True)
+class NormGain:
+    """The gain of a normalisation module, as an expression of the model's parameters."""
+
+    name: str
+
+    def value(self, model: nn.Module) -> Tensor:
+        """(channels,) see `norm_gain`."""
+        return norm_gain(model.get_submodule(self.name))
+
+    def names(self) -> Iterator[str]:
+        """The gain's parameter."""
+        yield f"{self.name}.weight"
+
+
+@dataclass(frozen=True, eq=False)
+class Gain:
+    """A factor that one side of a weight tensor's entries have, whatever the sample.
+
+    Attributes:
+        source: how to compute it from the model.
+        index: (p, size) or (p, r, c) which entry of it, flattened, each row or column has, at
+            each of p positions, which are averaged; -1 for none. Left out, the entries are
+            repeated over the side.
+        side: 0 for rows, 1 for columns.
+    """
+
+    source: Expression
+    index: Tensor | None = None
+    side: int = 1
+
+    def turned(self) -> Gain:
+        """The same for the transposed tensor."""
+        return replace(self, side=1 - self.side)
+
+    @torch.no_grad()
+    def factor(self, model: nn.Module, size: int) -> Tensor:
+        """|factor| of each of `size` rows or columns, or (r, c) of each entry."""
+        value = self.source.value(model).detach().abs().flatten()
+        if self.index is None:
+            return value.repeat_interleave(size // len(value))
+        index = self.index.to(value.device)
+        entries = value.new_ones(len(value) + 1)
+        entries[:-1] = value
+        found = entries[index].mean(0)
+        return found[0] if found.dim() == 2 and len(found) == 1 else found
 
 
 @dataclass(frozen=True, eq=False)
 class WeightBlock:
-    """One weight tensor, and the units its entries join.
+    """One use of one weight tensor, and the units its entries join.
 
     Attributes:
-        parameter: the tensor's name in the model's state dict.
+        parameter: the tensor's name in the model's state dict; of a computed tensor, the first
+            that it is computed from; empty for a wire.
         rows: (r,) long, the unit that each row (output) writes to.
         columns: (r or 1, c) long, the unit that each column (input) reads from.
-        gains: names of the normalisation modules between the read units and this tensor;
-            their gains are folded into the side that reads.
+        gains: factors of rows and columns, whose product with |weight| is the capacity.
         transposed: True where rows are read and columns written, as in embedding tables and in
             GPT-2's Conv1D.
         applied_by: name of the module that applies the tensor, where that is not the module
             which owns it (tied embeddings).
+        call: how many times that module was called before, in one run of the model.
+        use: how many blocks before this one are of the same tensor.
+        hookable: whether hooks on that module see what the tensor reads.
+        derived: how the tensor is computed, where it is no parameter: pruned, normalised, sliced,
+            or a wire's constant.
+        order: when the model applies it, against others.
     """
 
     parameter: str
     rows: Tensor
     columns: Tensor
-    gains: tuple[str, ...] = ()
+    gains: tuple[Gain, ...] = ()
     transposed: bool = False
     applied_by: str = ""
+    call: int = 0
+    use: int = 0
+    hookable: bool = True
+    derived: Expression | None = None
+    order: int = 0
+
+    @property
+    def key(self) -> str:
+        """A name for this use: the parameter's, numbered from its second use on."""
+        return f"{self.parameter}@{self.use}" if self.use else self.parameter
 
     @property
     def module(self) -> str:
@@ -66,10 +131,43 @@ class WeightBlock:
 
     def weight(self, model: nn.Module) -> nn.Parameter:
         """The tensor itself; ten times as fast as `model.get_parameter`, for use at every step."""
-        weight = owner_of(model, self.path)._parameters[self.path[-1]]
+        if self.derived is not None:
+            raise GraphError(
+                f"the weight that '{self.parameter}' goes into is computed (pruned, normalised or "
+                "sliced) and cannot be set; make it plain first, for example with prune.remove "
+                "or parametrize.remove_parametrizations"
+            )
+        weight = owner_of(model, self.path)._parameters.get(self.path[-1])
         if weight is None:
             raise GraphError(f"the model has no weight '{self.parameter}' any more")
         return weight
+
+    def tensor(self, model: nn.Module) -> Tensor:
+        """The weights in force: the parameter, or what is computed of it."""
+        return self.weight(model) if self.derived is None else self.derived.value(model)
+
+    def factors(self, model: nn.Module, side: int, like: Tensor) -> Tensor | None:
+        """Product of the gains of rows (side 0) or columns (1); None where there are none.
+
+        (r,) or (c,), or (r, c) where gains differ within the rows; on the device of `like`.
+        """
+        found: Tensor | None = None
+        size = len(self.rows) if side == 0 else self.columns.shape[1]
+        for gain in self.gains:
+            if gain.side == side:
+                factor = gain.factor(model, size).to(like)
+                found = factor if found is None else found * factor
+        return found
+
+    def scales(self, gauge: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
+        """(r,) and (r or 1, c): what a gauge multiplies rows and columns with.
+
+        Args:
+            gauge: (n,) factor of what is written to each unit.
+            inverse: (n,) factor of what is read of it.
+        """
+        rows, columns = (inverse, gauge) if self.transposed else (gauge, inverse)
+        return rows[self.rows], columns[self.columns]
 
     def pick(self, per_unit: Tensor, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
         """A per-unit tensor (n,), laid out to broadcast over the block: (r, 1) and (r or 1, c).
@@ -105,16 +203,55 @@ class UnitMap:
         rescalable: (n,) bool; True where scaling a unit's incoming weights and bias up, and its
             outgoing weights down, by the same positive factor leaves the function unchanged
             (ReLU-like units between linear layers).
+        wires: what joins units without a weight: a sum that an input goes into, a mean over
+            units. They carry capacity that no training changes.
+        notes: what a reader of the result should know about how the model was read.
     """
 
     n: int
     groups: tuple[UnitGroup, ...]
     blocks: tuple[WeightBlock, ...]
     rescalable: Tensor
+    wires: tuple[WeightBlock, ...] = ()
+    notes: tuple[str, ...] = ()
 
-    def weights(self, model: nn.Module) -> list[nn.Parameter]:
-        """The tensor of each block."""
-        return [block.weight(model) for block in self.blocks]
+    def units_of_kind(self, kind: str) -> Tensor:
+        """(k,) the units of all groups of a kind, such as `"output"`, in order."""
+        groups = [group for group in self.groups if group.kind == kind]
+        parts = [torch.arange(group.start, group.stop) for group in groups]
+        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.long)
+
+    @torch.no_grad()
+    def reaches(self, model: nn.Module) -> Tensor:
+        """(outputs, inputs) bool: whether a path of weights leads from an input to an output.
+
+        Weights of 0 and gains of 0 lead nowhere; weights are taken in the order in which the
+        model applies them. Where this is False, the derivative is 0.
+        """
+        inputs = self.units_of_kind("input")
+        reached = torch.zeros(self.n, len(inputs), dtype=torch.bool)
+        reached[inputs, torch.arange(len(inputs))] = True
+        for block in sorted((*self.blocks, *self.wires), key=lambda block: block.order):
+            joined = self.magnitude(model, block).cpu() > 0
+            writes, reads = (
+                (block.columns, block.rows) if block.transposed else (block.rows, block.columns)
+            )
+            row, column = joined.nonzero(as_tuple=True)
+            if len(block.columns) == 1 and joined.all():
+                one = reached[reads.flatten()].any(0)
+                reached[writes.flatten()] |= one
+                continue
+            rows = block.rows[row]
+            columns = block.columns[0 if len(block.columns) == 1 else row, column]
+            to, of = (columns, rows) if block.transposed else (rows, columns)
+            gathered = torch.zeros(self.n, len(inputs), dtype=torch.int32)
+            gathered.index_add_(0, to, reached[of].int())
+            reached |= gathered > 0
+        return reached[self.units_of_kind("output")]
+
+    def weights(self, model: nn.Module) -> list[Tensor]:
+        """The weights in force of each block."""
+        return [block.tensor(model) for block in self.blocks]
 
     def magnitudes(self, model: nn.Module) -> list[Tensor]:
         """|weight| of each block as an (r, c) matrix, gains folded in, kernels summed.
@@ -125,15 +262,15 @@ class UnitMap:
 
     def magnitude(self, model: nn.Module, block: WeightBlock) -> Tensor:
         """`magnitudes` of one block."""
-        matrix = model.get_parameter(block.parameter).abs()
+        matrix = block.tensor(model).abs()
+        if matrix.dtype in (torch.float16, torch.bfloat16):
+            matrix = matrix.float()
         if matrix.dim() > 2:
             matrix = matrix.flatten(2).sum(2)
-        side = 0 if block.transposed else 1
-        for name in block.gains:
-            gain = norm_gain(model.get_submodule(name)).to(matrix.device)
-            gain = gain.repeat_interleave(matrix.shape[side] // len(gain))
-            matrix = matrix * (gain[:, None] if block.transposed else gain)
-        return matrix
+        rows, columns = (block.factors(model, side, matrix) for side in (0, 1))
+        if rows is not None:
+            matrix = matrix * (rows[:, None] if rows.dim() == 1 else rows)
+        return matrix if columns is None else matrix * columns
 
     @torch.no_grad()
     def gauge(
@@ -186,17 +323,17 @@ class UnitMap:
     def _flows(self, matrices: list[Tensor], gauge: Tensor) -> tuple[Tensor, Tensor]:
         """(n,) capacity that enters, and that leaves, every unit under `gauge`."""
         into, out = torch.zeros(2, self.n, dtype=torch.float64)
-        inverse = torch.where(gauge > 0, 1 / gauge, 0)
+        inverse = inverted(gauge)
         for block, matrix in zip(self.blocks, matrices, strict=True):
-            factor, columns = gauge[block.rows], block.columns
+            (of_rows, of_columns), columns = block.scales(gauge, inverse), block.columns
+            at_rows, at_columns = (out, into) if block.transposed else (into, out)
             if len(columns) == 1:
-                shares = inverse[columns[0]]
-                into.index_add_(0, block.rows, factor * (matrix @ shares))
-                out.index_add_(0, columns[0], shares * (factor @ matrix))
+                at_rows.index_add_(0, block.rows, of_rows * (matrix @ of_columns[0]))
+                at_columns.index_add_(0, columns[0], of_columns[0] * (of_rows @ matrix))
             else:
-                scaled = matrix * factor[:, None] * inverse[columns]
-                into.index_add_(0, block.rows, scaled.sum(1))
-                out.index_add_(0, columns.expand(scaled.shape).flatten(), scaled.flatten())
+                scaled = matrix * of_rows[:, None] * of_columns
+                at_rows.index_add_(0, block.rows, scaled.sum(1))
+                at_columns.index_add_(0, columns.expand(scaled.shape).flatten(), scaled.flatten())
         return into, out
 
     def _alive(self, matrices: list[Tensor]) -> Tensor:
@@ -224,13 +361,15 @@ class UnitMap:
         """
         self._refuse_bad_weights(model)
         gauge = self.gauge(model) if gauge is None else gauge
+        inverse = inverted(gauge)
         capacities = [
-            gauged(matrix.cpu().double(), *block.pick(gauge))
+            gauged(matrix.cpu().double(), *block.scales(gauge, inverse))
             for block, matrix in zip(self.blocks, self.magnitudes(model), strict=True)
         ]
         if most_edges is not None and sum(matrix.numel() for matrix in capacities) > most_edges:
             capacities = sampled(capacities, most_edges)
-        pairs = zip(self.blocks, capacities, strict=True)
+        capacities += [self.magnitude(model, wire).double() for wire in self.wires]
+        pairs = zip((*self.blocks, *self.wires), capacities, strict=True)
         edges = [self._edges(block, matrix) for block, matrix in pairs]
         sources, targets, values = (np.concatenate(part) for part in zip(*edges, strict=True))
         return UnitGraph.from_edges(self.n, sources, targets, values, self.groups)
@@ -246,9 +385,13 @@ class UnitMap:
         return readers, block.rows.numpy()[row], matrix.T.contiguous().numpy()[keep]
 
     def _refuse_bad_weights(self, model: nn.Module) -> None:
-        parameters = dict(model.named_parameters())
         for block in self.blocks:
-            weight = parameters[block.parameter]
+            weight = block.tensor(model)
+            if weight.is_meta:
+                raise GraphError(
+                    f"{block.parameter} is on the meta device and has no values; "
+                    "load the weights first"
+                )
             if not torch.isfinite(weight).all():
                 count = int((~torch.isfinite(weight)).sum())
                 raise GraphError(
@@ -292,13 +435,14 @@ def _sampling_threshold(capacities: Tensor, entries: float) -> float:
     return high
 
 
-def gauged(matrix: Tensor, row_gauge: Tensor, column_gauge: Tensor) -> Tensor:
-    """`matrix` (r, c) with rows scaled by `row_gauge` and columns by 1 / `column_gauge`.
+def inverted(gauge: Tensor) -> Tensor:
+    """1 / gauge; 0 for units without signal, so that their entries become 0."""
+    return torch.where(gauge > 0, 1 / gauge, 0)
 
-    A gauge of 0 marks a unit without signal; its entries become 0.
-    """
-    inverse = torch.where(column_gauge > 0, 1 / column_gauge, 0)
-    return matrix * row_gauge * inverse
+
+def gauged(matrix: Tensor, of_rows: Tensor, of_columns: Tensor) -> Tensor:
+    """`matrix` (r, c) with its rows and columns scaled, as `WeightBlock.scales` says."""
+    return matrix * of_rows[:, None] * of_columns
 
 
 def norm_gain(module: nn.Module) -> Tensor:

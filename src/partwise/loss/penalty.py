@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from partwise.graph import UnitGraph, UnitMap, WeightBlock, unit_map
-from partwise.graph.unit_map import norm_gain
+from partwise.graph.unit_map import inverted
 from partwise.loss.masking import MaskedRun, factors, inside_modules
 from partwise.loss.masses import block_masses, entry_masses, interface_share
 from partwise.loss.press import Ends, Pressure, press, sides_of
@@ -134,7 +134,7 @@ class CutTreePenalty:
             return press(self.units.weights(self.model), pressure, self.ends)
         if pressure.l1:
             return press(self.units.weights(self.model), pressure, self._no_ends)
-        return self.units.blocks[0].weight(self.model).new_zeros(())
+        return self.units.blocks[0].tensor(self.model).new_zeros(())
 
     def refresh(self) -> None:
         """Finds the partition anew from the model's current weights."""
@@ -189,13 +189,13 @@ class CutTreePenalty:
     def _block_members(
         self, block: WeightBlock, members: Tensor, gauge: Tensor
     ) -> tuple[Tensor, Tensor]:
-        inverse = torch.where(gauge > 0, 1 / gauge, 0)
-        scale = inverse[block.columns]
-        for name in block.gains:
-            gain = norm_gain(self.model.get_submodule(name)).to(scale)
-            scale = scale * gain.repeat_interleave(scale.shape[1] // len(gain))
+        row_scale, scale = block.scales(gauge, inverted(gauge))
+        read = block.factors(self.model, 1, scale)
+        written = block.factors(self.model, 0, row_scale)
+        scale = scale if read is None else scale * read
+        row_scale = row_scale if written is None else row_scale * written
         columns = members[block.columns] * scale[..., None]
-        rows = members[block.rows] * gauge[block.rows][:, None]
+        rows = members[block.rows] * row_scale[:, None]
         return rows, columns[0] if len(columns) == 1 else columns
 
     def newman_q(self) -> Tensor:
