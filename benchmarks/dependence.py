@@ -5,8 +5,8 @@ drawn anew. That is the support of the Jacobian over random inputs, with two dif
 made on the way by a mode that replaces operations as they are called:
 
 - activations have no flat parts, and maxima are means, so that no unit is dead by accident;
-- the statistics of normalisations are constants (mean 0, deviation 1): they couple all units of a
-  sample, which a graph of units leaves out. So is the denominator of a softmax.
+- the statistics of normalisations are constants: they couple all units of a sample, which a graph
+  of units leaves out. So is the denominator of a softmax. A sine keeps values small instead.
 
 Runs in double precision; an output that does not depend on what changed is the same to the bit.
 """
@@ -39,6 +39,7 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, *_: Any, **__: Any) -> Tensor:
 
 
 def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None, channel_first: bool) -> Tensor:
+    x = torch.sin(x)
     for term, step in ((weight, torch.mul), (bias, torch.add)):
         if term is not None:
             shaped = term.reshape(-1, *[1] * (x.ndim - 2)) if channel_first else term
@@ -183,7 +184,7 @@ def dependence(
     model: nn.Module,
     example: Example,
     seed: int = 0,
-    axes: Sequence[int] | None = None,
+    axes: Sequence[int | None] | None = None,
     out_axes: Sequence[int] | None = None,
     mode: Smooth | None = None,
 ) -> Tensor:
@@ -193,7 +194,8 @@ def dependence(
         model: in evaluation mode and double precision.
         example: floating-point inputs of the shapes to run with.
         seed: of the inputs.
-        axes: for each input, the axis that counts its units; told by `unit_axis` if left out.
+        axes: for each input, the axis that counts its units, or None where each entry of a sample
+            is one; told by `unit_axis` if left out.
         out_axes: the same for each output.
         mode: what replaces operations; tells afterwards which it met.
     """
@@ -220,16 +222,23 @@ def dependence(
             before = run(base)
             ends = [unit_axis(y) for y in before] if out_axes is None else out_axes
             for i, axis in enumerate(axes):
-                for unit in range(given[i].shape[axis]):
+                entries = _by_unit(base[i], axis)
+                for unit in range(entries.shape[1]):
                     changed = list(base)
                     changed[i] = base[i].clone()
-                    changed[i].select(axis, unit).copy_(other[i].select(axis, unit))
+                    place = _by_unit(changed[i], axis)
+                    place[:, unit] = _by_unit(other[i], axis)[:, unit]
                     columns.append(_differs(before, run(changed), ends))
     finally:
         fast.set_fastpath_enabled(was)
     if not all(torch.isfinite(y).all() for y in before):
         raise ValueError("the outputs are not finite, so nothing is known of their dependence")
     return torch.stack(columns, dim=1)
+
+
+def _by_unit(x: Tensor, axis: int | None) -> Tensor:
+    """A view of `x` whose axis 1 counts units."""
+    return x.view(len(x), -1) if axis is None else x.movedim(axis, 1)
 
 
 def _differs(a: list[Tensor], b: list[Tensor], axes: Sequence[int]) -> Tensor:

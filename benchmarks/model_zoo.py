@@ -14,8 +14,8 @@ a wire is lost; or, except where softmax attention makes one unit of a head, inv
 
 Models run in processes of their own. Rows go to a file of JSON lines beside the record as they are
 made; a run that was stopped goes on from there (`--anew` begins anew, `--only NAME` does some).
-Needs the extra `zoo`. Beside a build of torch without CUDA, torchvision's operators do not load, and
-transformers cannot be imported while it is installed; there, keep both out of the environment:
+Needs the extra `zoo`. Beside a build of torch without CUDA, torchvision's operators do not load,
+and transformers cannot be imported while it is installed; there, keep both out of the environment:
 
     pip install --no-deps --target .venv/zoo torchvision timm
     PYTHONPATH=.venv/zoo python -m benchmarks.model_zoo --json FILE

@@ -31,6 +31,8 @@ class Value:
         size: length of the other axes that hold positions; () for rows of units.
         owned: every channel is one unit at all positions, no two are the same unit, and nothing
             else reads them.
+        live: no channel is 0 whatever the input. Where one factor is always 0, a product depends on
+            nothing, and the unit that both factors become still has what writes the other one.
         uniform: what a channel depends on is the same at all positions, so that some of them tell
             as much as all.
     """
@@ -39,10 +41,11 @@ class Value:
     size: tuple[int, ...] = ()
     owned: bool = True
     uniform: bool = True
+    live: bool = True
 
-    def mixed(self, width: int, size: tuple[int, ...] | None = None) -> Value:
+    def mixed(self, width: int, live: bool, size: tuple[int, ...] | None = None) -> Value:
         """After a layer that writes units of its own."""
-        return Value(width, self.size if size is None else size, True, self.uniform)
+        return Value(width, self.size if size is None else size, True, self.uniform, live)
 
     @property
     def shared(self) -> Value:
@@ -309,10 +312,11 @@ class Grower:
 
     # steps: each gives a module and the value behind it
 
-    def linear(self, v: Value, width: int | None = None):
+    def linear(self, v: Value, width: int | None = None, bias: bool = False):
         width = width or self.rng.randint(2, 6)
-        layer = self.thin(nn.Linear(v.width, width, bias=self.rng.random() < 0.8))
-        return (LastAxis(layer) if v.size else layer), v.mixed(width)
+        bias = bias or self.rng.random() < 0.8
+        layer = self.thin(nn.Linear(v.width, width, bias=bias))
+        return (LastAxis(layer) if v.size else layer), v.mixed(width, live=bias)
 
     def conv(self, v: Value, width: int | None = None, keep_size: bool = False):
         dims, rng = len(v.size), self.rng
@@ -346,7 +350,7 @@ class Grower:
         with torch.no_grad():
             shape = module(torch.zeros(1, v.width, *v.size)).shape
         assert shape[1] == width
-        return v.mixed(width, tuple(shape[2:]))
+        return v.mixed(width, getattr(module, "bias", None) is not None, tuple(shape[2:]))
 
     def mix(self, v: Value, width: int | None = None, keep_size: bool = False):
         """A layer that writes units of its own."""
@@ -364,6 +368,7 @@ class Grower:
 
     def norm(self, v: Value):
         rng = self.rng
+        v = replace(v, live=True)  # all have biases
         if len(v.size) == 2:
             if rng.random() < 0.7:
                 return self.batch_norm(nn.BatchNorm2d, v.width), v
@@ -386,7 +391,8 @@ class Grower:
         if self.rng.random() < 0.2:
             return Gain(self.numbers(v.width), v.size, learned, divides=True), v
         gain = self.some_zero(v.width, 0.3)
-        return Gain(gain if learned else (gain != 0).float(), v.size, learned), v
+        factor = gain if learned else (gain != 0).float()
+        return Gain(factor, v.size, learned), replace(v, live=False)
 
     def constant(self, v: Value):
         text, function = self.rng.choice((
@@ -456,7 +462,9 @@ class Grower:
 
     def pad_channels(self, v: Value):
         pad = (0, 0) * len(v.size) + (1, 1)
-        return Call("zero channels", lambda x: F.pad(x, pad)), replace(v, width=v.width + 2)
+        return Call("zero channels", lambda x: F.pad(x, pad)), replace(
+            v, width=v.width + 2, live=False
+        )
 
     def residual(self, v: Value, depth: int):
         style = self.rng.choice(("x + f", "x + f", "torch.add", "in place", "minus"))
@@ -481,17 +489,17 @@ class Grower:
         width = self.rng.randint(2, 4)
         for _ in range(self.rng.randint(2, 3)):
             body, inner = self.chain(v.shared, depth, keep_size=True)
-            last, after = self.linear(inner, width)
+            last, after = self.linear(inner, width, bias=join == "product")
             bodies.append(nn.Sequential(*body, last))
             values.append(after)
         total = sum(value.width for value in values) if join == "cat" else width
-        return Branches(bodies, join), v.mixed(total)
+        return Branches(bodies, join), v.mixed(total, live=all(each.live for each in values))
 
     def dense_block(self, v: Value):
         """cat(x, f(x))."""
         layer, after = self.linear(v.shared, self.rng.randint(1, 3))
         joint = Branches([nn.Identity(), layer], "cat")
-        return joint, replace(v, width=v.width + after.width)
+        return joint, replace(v, width=v.width + after.width, live=v.live and after.live)
 
     def gated(self, v: Value):
         return Gated(self.rng.choice(("glu", "split", "chunk"))), replace(v, width=v.width // 2)
@@ -507,12 +515,12 @@ class Grower:
         qkv = self.thin(nn.Linear(v.width, 12))
         out = self.thin(nn.Linear(4, v.width))
         style = self.rng.choice(("fused", "written out"))
-        return LastAxis(Attention(qkv, out, style)), v.mixed(v.width)
+        return LastAxis(Attention(qkv, out, style)), v.mixed(v.width, live=True)
 
     def twice(self, v: Value):
-        layer, _ = self.linear(v, v.width)
+        layer, after = self.linear(v, v.width)
         between, _ = self.activation(v)
-        return Twice(layer, between), v.mixed(v.width)
+        return Twice(layer, between), after
 
     # networks
 
@@ -529,10 +537,10 @@ class Grower:
             ways += [lambda: self.branches(v, depth - 1)]
         if depth and (v.owned or not self.exact):
             ways += [lambda: self.residual(v, depth - 1)] * 3
-        if v.width % 2 == 0 and (v.owned or not self.exact):
+        if v.width % 2 == 0 and ((v.owned and v.live) or not self.exact):
             ways += [lambda: self.gated(v)]
         if v.size:
-            if v.owned or not self.exact:
+            if (v.owned and v.live) or not self.exact:
                 ways += [lambda: self.squeeze_excite(v)]
             if len(v.size) == 1 and not self.exact:
                 ways += [lambda: self.attention(v)] * 3
@@ -550,8 +558,11 @@ class Grower:
             steps.append(step)
         return steps, v
 
-    def flatten(self, v: Value):
-        """From a feature map to a row of units."""
+    def flatten(self, v: Value, is_raw: bool):
+        """From a feature map to a row of units; of a raw picture's parts, only by pooling.
+
+        Whether such a picture's units are channels or entries is for the reader to choose.
+        """
         w, count = v.width, v.width
         for s in v.size:
             count *= s
@@ -569,10 +580,12 @@ class Grower:
             ("reshape", lambda x: torch.reshape(x, (-1, count)), count),
             ("movedim and flatten", lambda x: x.movedim(1, -1).flatten(1), count),
         ]
-        text, function, width = rng.choice(pooled + (flat if count <= 40 and v.uniform else []))
+        text, function, width = rng.choice(
+            pooled + (flat if count <= 40 and v.uniform and not is_raw else [])
+        )
         step = Call(text, function)
         owned = v.owned and text in ("mean", "amax", "mean of flattened", "sum")
-        return step, Value(width, owned=owned)
+        return step, Value(width, owned=owned, live=v.live)
 
     def network(self) -> tuple[Network, tuple[Tensor, ...]]:
         rng = self.rng
@@ -593,7 +606,7 @@ class Grower:
                 given.append(torch.zeros(2, v.width, *size))
                 after = v
             if many:
-                layer, after = self.linear(after, 3)
+                layer, after = self.linear(after, 3, bias=True)
                 steps.append(layer)
             stems.append(nn.Sequential(*steps))
             inner.append(after)
@@ -607,7 +620,9 @@ class Grower:
         v = replace(inner[0], width=width, uniform=all(each.uniform for each in inner))
         trunk, v = self.chain(v, depth=2, most=5)
         if v.size:
-            step, v = self.flatten(v)
+            layers = [m for step in (*stems, *trunk) for m in step.modules()]
+            writes = any(isinstance(m, nn.Linear | nn.modules.conv._ConvNd) for m in layers)
+            step, v = self.flatten(v, is_raw=bool(trunk) and not writes)
             trunk.append(step)
             more, v = self.chain(v, depth=1, most=2)
             trunk += more

@@ -48,10 +48,19 @@ def read_and_true(network, example):
     """(outputs, inputs) reachability that the map tells, and what running the network tells."""
     units = unit_map(network, example)
     told = units.reaches(network)
-    axes = [1] * len(example)  # flattened pictures are entries, feature maps are channels
+    sizes = [len(group) for group in units.groups if group.kind == "input"]
+    axes = [unit_axis(x, size) for x, size in zip(example, sizes, strict=True)]
     true = dependence(copy.deepcopy(network).double(), [x.double() for x in example], axes=axes)
     assert told.shape == true.shape
     return told, true
+
+
+def unit_axis(x, size):
+    """Channels are units, or each entry is one (a picture that is flattened before it is read)."""
+    if size == x.shape[1]:
+        return 1
+    assert size == x[0].numel()
+    return None
 
 
 def explained(network, told, true):
