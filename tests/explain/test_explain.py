@@ -29,6 +29,7 @@ from partwise.explain.values import (
 )
 from partwise.explain.verification import verify_claim
 from partwise.tasks import task_from_arrays
+from partwise.tasks.task import Batch
 
 
 def test_the_whole_network_is_read_right():
@@ -232,6 +233,23 @@ def test_labels_and_tasks_must_fit():
     other = torch.nn.Sequential(torch.nn.Linear(5, 2))
     with pytest.raises(DataError, match="5 inputs"):
         explain(other, np.zeros(7, int), and_or_task())
+
+
+def test_pictures_are_refused_with_what_is_wanted():
+    """A convolution's one channel is one input, of which a row would have a value only."""
+    task = and_or_task()
+    convolution = nn.Sequential(nn.Conv2d(1, 2, 2), nn.Flatten())
+    with pytest.raises(DataError, match=r"1 inputs .* give task_from_arrays as many columns"):
+        explain(convolution, np.zeros(3, int), task)
+
+    def pictures(split, size, rng):
+        x, y = task.sample(split, size, rng)
+        return Batch(x[:, :, None, None], y)
+
+    with pytest.raises(
+        DataError, match=r"batch of task .* \(1, 4, 1, 1\), wanted \(rows, inputs\)"
+    ):
+        subject_of(and_or_network(), LABELS, replace(task, sample=pictures))
 
 
 def test_an_explanation_leaves_the_model_as_it_was():

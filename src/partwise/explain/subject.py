@@ -22,6 +22,7 @@ from partwise.modules import module_masses
 from partwise.tasks import Rows, Split, Task
 
 Made = TypeVar("Made")
+ROWS = "(a value per unit and row; wrap a network of pictures so that it takes flat rows)"
 Wires = dict[str, Tensor]
 """Parameter name -> which of its entries stay, as `MaskedRun` wants them."""
 
@@ -50,11 +51,18 @@ class Subject:
     _known: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        wide = (len(self.units.groups[0]), len(self.units.groups[-1]))
+        wide = (len(self.units.inputs), len(self.units.outputs))
         if wide != (len(self.task.inputs), len(self.task.outputs)):
             raise DataError(
                 f"the network has {wide[0]} inputs and {wide[1]} outputs, task "
-                f"{self.task.name} has {len(self.task.inputs)} and {len(self.task.outputs)}"
+                f"{self.task.name} has {len(self.task.inputs)} and {len(self.task.outputs)}; "
+                f"give task_from_arrays as many columns of x and answers {ROWS}"
+            )
+        x = self.task.batch("claims", 1, self.seed)[0]
+        if x.dim() != 2:
+            raise DataError(
+                f"a batch of task {self.task.name} is {tuple(x.shape)}, wanted (rows, inputs) "
+                f"{ROWS}"
             )
 
     @property
@@ -107,13 +115,13 @@ class Subject:
         outputs suffers whatever they belong to.
         """
         own = (self.labels == module) & self.is_held
-        hidden = own & (np.arange(self.units.n) >= len(self.units.groups[0]))
+        hidden = own & (np.arange(self.units.n) >= len(self.units.inputs))
         return torch.as_tensor(hidden if hidden.any() else own)
 
     @cached_property
     def is_held(self) -> NDArray[np.bool_]:
         """(n,) bool: inputs and hidden units."""
-        return np.arange(self.units.n) < self.units.groups[-1].start
+        return np.arange(self.units.n) < self.units.outputs.start
 
     @cached_property
     def live(self) -> NDArray[np.bool_]:
