@@ -154,7 +154,8 @@ def test_a_killed_run_resumes_with_the_same_bits(tmp_path, one_thread):
         stdout=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 120
-    while not (killed / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
+    checkpoint = killed / "checkpoint.safetensors"
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -162,7 +163,7 @@ def test_a_killed_run_resumes_with_the_same_bits(tmp_path, one_thread):
     subprocess.run([*command, "--resume", str(killed)], check=True, capture_output=True)
     whole = RunDirectory.create(tmp_path / "whole", recipe)
     train_run(whole, Trainer.new(recipe))
-    assert same(load_file(whole.checkpoint), load_file(killed / "checkpoint.safetensors"))
+    assert same(load_file(whole.checkpoint), load_file(checkpoint))
 
 
 def test_a_finished_run_resumes_to_itself(tmp_path, one_thread):
