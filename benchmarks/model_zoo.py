@@ -103,9 +103,13 @@ _KEPT: list[Any] = []
 
 
 def torchvision_names() -> list[str]:
-    """All classification models."""
+    """All classification models, the small ones first."""
     models = import_torchvision().models
-    return list(models.list_models(module=models))
+
+    def parameters(name: str) -> int:
+        return next(iter(models.get_model_weights(name))).meta["num_params"]
+
+    return sorted(models.list_models(module=models), key=parameters)
 
 
 def timm_names() -> list[str]:
@@ -116,7 +120,7 @@ def timm_names() -> list[str]:
     if SMALLEST.exists():
         known = json.loads(SMALLEST.read_text())
         if known["timm"] == timm.__version__:
-            return [row["name"] for row in known["smallest"].values()]
+            return _by_size(known["smallest"])
     smallest = {}
     for module in sorted(timm.models.list_modules()):
         names = [n for n in timm.models.list_models(module=module) if not n.startswith("test_")]
@@ -124,7 +128,11 @@ def timm_names() -> list[str]:
         count, name = min(counted)
         smallest[module] = {"name": name, "parameters": count}
     write_json(SMALLEST, {"timm": timm.__version__, "smallest": smallest})
-    return [row["name"] for row in smallest.values()]
+    return _by_size(smallest)
+
+
+def _by_size(smallest: dict[str, Row]) -> list[str]:
+    return [r["name"] for r in sorted(smallest.values(), key=lambda r: r["parameters"])]
 
 
 def _parameters(name: str) -> int:
@@ -231,7 +239,7 @@ def thin(model: nn.Module, seed: int, rows: float, each: int, silenced: bool) ->
                 module.running_var.copy_(drawn.numbers(module.running_var.shape).abs())
 
 
-def checked(model: nn.Module, units: Any, example: Tensor, budget_s: float = 40) -> Row:
+def checked(model: nn.Module, units: Any, example: Tensor, budget_s: float = 20) -> Row:
     """What the units tell against what running tells, over several draws of sparse weights."""
     model, picture = model.double(), example[:1].double()
     lost, invented, shares, kinds = 0, 0, [], set()
@@ -372,10 +380,29 @@ def spoken(record: Row, below: int = 50_000_000) -> str:
     return "\n".join(lines)
 
 
+def zoo_table(record: Row) -> str:
+    """What came of reading the zoo, as a Markdown table for `benchmarks.tables`."""
+    lines = ["| | tried | read | refused by name | other errors | checked | wrong |"]
+    lines.append("|" + " --- |" * 7)
+    for source in ("torchvision", "timm"):
+        counts = record[source]
+        checks = Counter(r.get("check") for r in record["details"] if r["source"] == source)
+        cells = [counts[key] for key in ("tried", "read", "refused_by_name", "raw")]
+        cells += [checks["right"] + checks["wrong"], checks["wrong"]]
+        lines.append(f"| {source} | " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
 def study(path: Path, only: list[str], workers: int) -> Row:
     """Makes the rows that the record lacks, and the record."""
-    jobs = [("torchvision", name) for name in torchvision_names()]
-    jobs += [("timm", name) for name in timm_names()]
+    sources = {"torchvision": torchvision_names(), "timm": timm_names()}
+    most = max(map(len, sources.values()))
+    jobs = [
+        (source, names[i])
+        for i in range(most)
+        for source, names in sources.items()
+        if i < len(names)
+    ]
     jobs = [job for job in jobs if not only or job[1] in only]
     log = path.with_suffix(".jsonl")
     lines = log.read_text().splitlines() if log.exists() else []
