@@ -134,7 +134,8 @@ class Smooth(TorchDispatchMode):
     """While it is entered, activations are bent and statistics are constant.
 
     Attributes:
-        met: names of the operations that were replaced.
+        met: names of the operations that were replaced; "attention" where matrices of data are
+            multiplied.
         fixed: where the model's own numbers lie; what is computed from them stays as it is
             (standardised weights).
     """
@@ -149,6 +150,8 @@ class Smooth(TorchDispatchMode):
         kwargs = kwargs or {}
         name = func._schema.name.removeprefix("aten::")
         in_place = name.endswith("_") and not name.endswith("__")
+        if name in ("bmm", "baddbmm") and self._is_data(args) and self._is_data(args[1:]):
+            self.met.add("attention")  # a product of what was computed with what was computed
         stands = REPLACED.get(name.removesuffix("_") if in_place else name)
         if stands is None or not self._is_data(args) or (name == "max" and len(args) < 2):
             return func(*args, **kwargs)

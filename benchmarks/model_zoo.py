@@ -10,7 +10,7 @@ exception, a crash or the time limit (all counted as raw).
 Each model that is read is checked: its weights are drawn anew, so sparse that outputs depend on
 some of the inputs; then the reachability that its units tell, from each channel of the picture to
 each output, is compared to what running the network tells (`benchmarks.dependence`). It is wrong if
-a wire is lost; or, except where softmax attention makes one unit of a head, invented.
+a wire is lost; or invented, except where attention makes one unit of a head.
 
 Models run in processes of their own. Rows go to a file of JSON lines beside the record as they are
 made; a run that was stopped goes on from there (`--anew` begins anew, `--only NAME` does some).
