@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from partwise.capability.held_out import HELD_OUT_SEED
+from partwise.capability.lesions import separate_uses
 from partwise.graph import UnitMap
 from partwise.graph.activity import evaluating, in_single_precision
 from partwise.loss.idle import Run
-from partwise.loss.masking import MaskedRun, inside_modules, wide
+from partwise.loss.masking import MaskedRun, inside_modules, parameter_of, wide
 from partwise.tasks import Split, Task
 
 LossOf = Callable[[Run], Tensor]
@@ -94,7 +95,7 @@ class InterfaceMasks:
     def __init__(self, model: nn.Module, units: UnitMap, labels: Tensor):
         self.model = model
         self._crossing = {
-            name: _live(model.get_parameter(name)) & ~kept.flatten(1)
+            name: _live(model.get_parameter(parameter_of(name))) & ~kept.flatten(1)
             for name, kept in inside_modules(model, units, labels).items()
         }
         self._counts = [int(crossing.sum()) for crossing in self._crossing.values()]
@@ -109,7 +110,7 @@ class InterfaceMasks:
         kept = {}
         parts = mask.split(self._counts)
         for (name, crossing), part in zip(self._crossing.items(), parts, strict=True):
-            weight = self.model.get_parameter(name)
+            weight = self.model.get_parameter(parameter_of(name))
             whole = torch.ones_like(crossing, dtype=weight.dtype)
             kept[name] = wide(whole.masked_scatter(crossing, part.to(weight)), weight)
         return MaskedRun(self.model, kept)
@@ -146,6 +147,7 @@ def causal_interface(
         effort: how hard the worst mask is looked for.
     """
     model = in_single_precision(model)
+    model, units = separate_uses(model, units, task.rows("claims", 2, seed).x)
 
     def loss_on(split: Split, size: int) -> LossOf:
         x, y, _ = task.rows(split, size, seed)

@@ -126,7 +126,7 @@ def specialisation(
     whole = model(x)
     intact = task.losses(whole, y).mean(0)
     hidden = np.zeros(units.n, bool)
-    hidden[len(units.groups[0]) : units.groups[-1].start] = True
+    hidden[len(units.inputs) : units.outputs.start] = True
 
     def harm(held: NDArray[np.bool_]) -> NDArray[np.float64]:
         outputs = lesions.outputs(x, torch.as_tensor(held & hidden))

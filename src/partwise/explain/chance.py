@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from partwise.explain.subject import Subject, Wires
-from partwise.loss.masking import inside_modules
+from partwise.loss.masking import inside_modules, parameter_of
 from partwise.tasks import Split
 
 RANDOM = 40
@@ -85,7 +85,7 @@ def wire_band(
     def draw(rng: np.random.Generator) -> Tensor:
         drawn: Wires = {}
         for name, keep in kept.items():
-            weight = subject.model.get_parameter(name).detach()
+            weight = subject.model.get_parameter(parameter_of(name)).detach()
             crossing = ~keep.reshape(*keep.shape[:2], -1).all(2)
             strength = weight.abs().reshape(*weight.shape[:2], -1).sum(2)
             stays = ~_cut_like(crossing, strength, by, rng)

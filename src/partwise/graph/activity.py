@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from partwise.errors import GraphError
+from partwise.errors import GraphError, UnreadableModelError
 from partwise.graph.unit_graph import UnitGraph, UnitGroup
 from partwise.graph.unit_map import UnitMap, WeightBlock
 
@@ -77,24 +77,84 @@ def channel_of(layer: nn.Module) -> int:
     return 1 if isinstance(layer, nn.modules.conv._ConvNd) else -1
 
 
+Site = Callable[[int, WeightBlock, nn.Module, Tensor], Tensor | None]
+"""Position of a block, the block, its layer and a tensor -> what to put in the tensor's place."""
+
+
+@contextlib.contextmanager
+def at_sites(
+    model: nn.Module, units: UnitMap, before: Site | None = None, after: Site | None = None
+) -> Iterator[None]:
+    """Calls functions where layers apply the weights of blocks, each at its own call.
+
+    A layer that is called several times in one run of the model has a block for each call.
+
+    Args:
+        model: the network.
+        units: its unit map.
+        before: is given what the layer reads.
+        after: is given what it writes.
+
+    Raises:
+        UnreadableModelError: if a weight is applied where no hook sees it.
+    """
+    layers: dict[str, list[tuple[int, WeightBlock]]] = {}
+    for position, block in enumerate(units.blocks):
+        refuse_hidden(block)
+        layers.setdefault(block.module, []).append((position, block))
+    calls: dict[str, int] = {}
+    handles = [model.register_forward_pre_hook(lambda *_: calls.clear(), prepend=True)]
+
+    def here(name: str) -> list[tuple[int, WeightBlock]]:
+        """The blocks of the call that a layer is in."""
+        blocks, call = layers[name], calls[name]
+        return blocks if len(blocks) == 1 else [each for each in blocks if each[1].call == call]
+
+    for name in layers:
+
+        def enter(layer: nn.Module, inputs: tuple[Any, ...], name: str = name) -> Any:
+            calls[name] = calls.get(name, -1) + 1
+            x = inputs[0]
+            for position, block in here(name) if before else ():
+                assert before is not None
+                changed = before(position, block, layer, x)
+                x = x if changed is None else changed
+            return None if x is inputs[0] else (x, *inputs[1:])
+
+        def leave(layer: nn.Module, _: Any, output: Tensor, name: str = name) -> Any:
+            for position, block in here(name) if after else ():
+                assert after is not None
+                changed = after(position, block, layer, output)
+                output = output if changed is None else changed
+            return output
+
+        layer = model.get_submodule(name)
+        handles.append(layer.register_forward_pre_hook(enter))
+        if after is not None:
+            handles.append(layer.register_forward_hook(leave))
+    with removing(handles):
+        yield
+
+
+def refuse_hidden(block: WeightBlock) -> None:
+    """Stops at a weight that is applied where no hook sees it.
+
+    Raises:
+        UnreadableModelError: naming the weight.
+    """
+    if not block.hookable:
+        raise UnreadableModelError(
+            f"'{block.parameter}' is applied inside '{block.module or 'the model'}', where no hook "
+            "sees what it reads; partwise.graph.written_out gives a copy with layers of its own"
+        )
+
+
 @contextlib.contextmanager
 def reading_inputs(
     model: nn.Module, units: UnitMap, see: Callable[[int, WeightBlock, Tensor], None]
 ) -> Iterator[None]:
     """Calls `see(position, block, input)` on what every layer with a weight block reads."""
-    handles = []
-    for position, block in enumerate(units.blocks):
-
-        def hook(
-            module: nn.Module,
-            inputs: tuple[Tensor, ...],
-            position: int = position,
-            block: WeightBlock = block,
-        ) -> None:
-            see(position, block, inputs[0].detach())
-
-        handles.append(model.get_submodule(block.module).register_forward_pre_hook(hook))
-    with removing(handles):
+    with at_sites(model, units, lambda at, block, _, x: see(at, block, x.detach())):
         yield
 
 

@@ -35,6 +35,7 @@ class Mix:
     """A weight tensor at work: what it reads and writes.
 
     Attributes:
+        name: what the units that it writes are called.
         weight: (r, c, ...) the tensor.
         rows: (r,) units written, or channels read if transposed.
         columns: (r or 1, c) channels read, or units written if transposed.
@@ -45,6 +46,7 @@ class Mix:
         positions: (p, c) channels read at several positions, where their gains differ.
     """
 
+    name: str
     weight: Expression
     rows: Ids
     columns: Ids

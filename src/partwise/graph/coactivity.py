@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from partwise.graph.activity import channel_of, per_channel, reading_inputs, removing
+from partwise.graph.activity import at_sites, channel_of, per_channel, reading_inputs
 from partwise.graph.unit_graph import UnitGraph
 from partwise.graph.unit_map import UnitMap, WeightBlock
 
@@ -38,19 +38,15 @@ def unit_activity(
         channel = channel_of(model.get_submodule(block.module))
         seen.setdefault(position, []).append(per_channel(x.detach(), channel))
 
-    outputs = units.groups[-1]
-    handles = []
-    for position, block in enumerate(units.blocks):
-        if int(block.receivers.flatten()[0]) >= outputs.start:
+    is_output = torch.zeros(units.n, dtype=torch.bool)
+    is_output[units.units_of_kind("output")] = True
 
-            def write(
-                module: nn.Module, inputs: object, output: Tensor, position: int = position
-            ) -> None:
-                values = per_channel(output.detach(), channel_of(module))
-                written.setdefault(position, []).append(values)
+    def write(position: int, block: WeightBlock, layer: nn.Module, output: Tensor) -> None:
+        if is_output[block.receivers.flatten()[0]]:
+            values = per_channel(output.detach(), channel_of(layer))
+            written.setdefault(position, []).append(values)
 
-            handles.append(model.get_submodule(block.module).register_forward_hook(write))
-    with removing(handles), reading_inputs(model, units, see):
+    with at_sites(model, units, after=write), reading_inputs(model, units, see):
         run()
     activity = _gathered(units, seen, lambda block: block.senders)
     return activity + _gathered(units, written, lambda block: block.receivers)

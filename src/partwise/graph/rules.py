@@ -80,6 +80,25 @@ def _indices(call: Call) -> list[Tensor]:
     return [each for each in found if isinstance(each, Tensor)]
 
 
+@rule("inplace_view")
+def turn(call: Call) -> Tensor:
+    """A tensor that becomes another view of itself."""
+    found: Tensor = call.func(call.ids(call.args[0]).clone(), *call.args[1:], **call.kwargs)
+    return found
+
+
+@rule("as_strided")
+def as_strided(call: Call) -> Tensor:
+    """Another way to lay out the same memory."""
+    x, ids = call.args[0], call.ids(call.args[0])
+    if call.shape == ids.shape:
+        return ids
+    room = torch.zeros(x.untyped_storage().nbytes() // x.element_size(), dtype=torch.long)
+    room.as_strided(x.size(), x.stride(), x.storage_offset()).copy_(ids)
+    assert isinstance(call.out, Tensor)
+    return room.as_strided(call.out.size(), call.out.stride(), call.out.storage_offset())
+
+
 @rule("copy")
 def copy(call: Call) -> Tensor:
     """Writing one tensor into another."""
@@ -169,12 +188,12 @@ def add(call: Call) -> Tensor:
     first, second = at["self"], at["other"]
     if not call.flows(first) or not call.flows(second):
         flowing = first if call.flows(first) else second
-        return call.ids(flowing).expand(call.shape)
+        is_second = flowing is second and call.name != "rsub"
+        ids = call.ids(flowing).expand(call.shape)
+        return _times(call, ids, at.get("alpha")) if is_second else ids
     if call.name == "rsub":
         first, second = second, first
-    ids, alpha = call.ids(second), at.get("alpha", 1)
-    if abs(alpha) != 1:
-        ids = _scaled(call.channels, ids, call.expression(alpha), torch.Size([]))
+    ids = _times(call, call.ids(second), at.get("alpha"))
     return _joined(call, call.ids(first), ids, product=False)
 
 
@@ -378,9 +397,11 @@ def pool(call: Call) -> list[Tensor | None]:
     small = compact(ids)
     if all(size == 1 for size in small.shape[lead:]):
         return [small.expand(*ids.shape[:lead], *shape[lead:])]
-    if call.name in ("avg_pool2d", "max_pool2d_with_indices") and lead == 2:
-        return [_pooled(call, ids)]
     sets = small.reshape(small.shape[:lead].numel(), -1).numpy()
+    alike = bool((sets == sets[:, :1]).all())
+    windows = call.name in ("avg_pool2d", "max_pool2d_with_indices") and lead == 2
+    if windows and not alike and not call.at.get("ceil_mode"):
+        return [_pooled(call, ids)]
     if _gains_differ(call.channels, sets.T):
         raise call.refuse(f"'{call.name}' behind a gain that differs by position")
     _unify(call.channels, sets.T)
@@ -403,10 +424,7 @@ def _pooled(call: Call, ids: Tensor) -> Tensor:
     sets = windows.transpose(2, 3).reshape(n * c * windows.shape[-1], -1)
     _unify(call.channels, sets.numpy().T)
     high = sets.amax(1).reshape(n, c, -1)
-    out = call.shape[2:]
-    if high.shape[-1] != out.numel():  # ceil_mode has windows that hang over the edge
-        raise call.refuse(f"'{call.name}' with ceil_mode on positions that are told apart")
-    return high.reshape(n, c, *out)
+    return high.reshape(n, c, *call.shape[2:])
 
 
 # Mixing.
@@ -440,10 +458,18 @@ def matmul(call: Call) -> Tensor:
         ids = ids if second.dim() > 1 else ids[:, None]
         weight = weight if first.dim() > 1 else Computed(torch.unsqueeze, (weight, 0))
         found = _mixed(call, ids, weight, -2, len(first) if first.dim() > 1 else 1)
-    found = found.reshape(call.shape)
+    found = _times(call, found.reshape(call.shape), at.get("alpha"))
     if call.name in ("addmm", "baddbmm", "addmv") and call.flows(at["self"]):
-        return _joined(call, found, call.ids(at["self"]), product=False)
+        added = _times(call, call.ids(at["self"]), at.get("beta"))
+        return _joined(call, found, added, product=False)
     return found
+
+
+def _times(call: Call, ids: Tensor, factor: float | None) -> Tensor:
+    """Channels times a number; None stands for 1."""
+    if factor is None or abs(factor) == 1:
+        return ids
+    return _scaled(call.channels, ids, call.expression(factor), torch.Size([]))
 
 
 def _batched(call: Call, first: Tensor, second: Tensor) -> Tensor:
@@ -505,7 +531,7 @@ def _written(
     rows, read = (columns[0], made[None]) if transposed else (made, columns)
     order = call.channels.tick()
     call.channels.mixes.append(
-        Mix(weight, rows, read, transposed, run.site, run.hookable, order, positions)
+        Mix(name, weight, rows, read, transposed, run.site, run.hookable, order, positions)
     )
     return made
 
@@ -581,14 +607,11 @@ def convolve(call: Call) -> Tensor:
 def _transposed(call: Call, weight: Expression, read: Ids, count: int, groups: int) -> Ids:
     """A transposed convolution: each of the channels read writes to all those of its group."""
     run = call.run
-    made = call.channels.new_units(run.site[0] or next(weight.names()), "hidden", count)
+    name = run.site[0] or next(weight.names(), call.name)
+    made = call.channels.new_units(name, "hidden", count)
     writes = made.reshape(groups, -1).repeat(len(read) // groups, 0)
-    order = call.channels.tick()
-    call.channels.mixes.append(
-        Mix(
-            weight, read, writes[:1] if groups == 1 else writes, True, run.site, run.hookable, order
-        )
-    )
+    writes, order = writes[:1] if groups == 1 else writes, call.channels.tick()
+    call.channels.mixes.append(Mix(name, weight, read, writes, True, run.site, run.hookable, order))
     return made
 
 

@@ -109,6 +109,10 @@ class Run(TorchDispatchMode):
         site: name of the module that runs, and how many times it was called before.
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # to skip it, torch would have to import it: two seconds
+
     def __init__(self, model: nn.Module):
         super().__init__()
         self.title = type(model).__name__
@@ -265,6 +269,8 @@ def find_rule(call: Call) -> Rule:
     schema = call.func._schema
     if not schema.is_mutable and any(each.alias_info is not None for each in schema.returns):
         return RULES["view"]
+    if torch.Tag.inplace_view in call.func.tags:
+        return RULES["inplace_view"]
     if torch.Tag.pointwise in call.func.tags:
         return RULES["pointwise"]
     raise call.refuse(f"the operation '{schema.name.removeprefix('aten::')}'")

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -328,26 +329,14 @@ class _Settling:
 
     def _output_name(self, units: Ids) -> str:
         """The layers that write the outputs."""
-        root = self.root
-        own = set(root[units].tolist())
-        names = [
-            layer.name
-            for layer in self.channels.layers
-            if layer.kind == "hidden"
-            and any(mix_written in own for mix_written in root[layer.units].tolist())
-            and self._writes(layer.units)
-        ]
-        return "+".join(dict.fromkeys(names)) if 0 < len(set(names)) < 4 else "output"
-
-    def _writes(self, units: Ids) -> bool:
-        written = getattr(self, "_written", None)
-        if written is None:
-            parts = [
-                self.channels.unit[(mix.columns if mix.transposed else mix.rows).ravel()]
-                for mix in self.channels.mixes
-            ]
-            written = self._written = set(np.concatenate(parts).tolist()) if parts else set()
-        return any(unit in written for unit in units.tolist())
+        own = np.zeros(self.channels.unit_count, np.bool_)
+        own[self.root[units]] = True
+        names: dict[str, None] = {}
+        for mix in self.channels.mixes:
+            written = mix.columns if mix.transposed else mix.rows
+            if own[self.root[self.channels.unit[written]]].any():
+                names[mix.name] = None
+        return "+".join(names) if 0 < len(names) < 4 else "output"
 
     def _block(self, mix: Mix) -> WeightBlock:
         channels = self.channels
@@ -468,13 +457,13 @@ def _owner(weight: Expression, transposed: bool) -> tuple[str, bool, Expression 
 
 
 def _numbered(blocks: Sequence[WeightBlock]) -> list[WeightBlock]:
-    """Blocks that know how many before them apply the same tensor."""
-    seen: dict[str, int] = {}
+    """Blocks that know how many others apply the same tensor, and how many before them."""
+    uses = Counter(block.parameter for block in blocks)
+    seen: Counter[str] = Counter()
     found = []
     for block in blocks:
-        use = seen.get(block.parameter, 0)
-        seen[block.parameter] = use + 1
-        found.append(replace(block, use=use) if use else block)
+        found.append(replace(block, use=seen[block.parameter], uses=uses[block.parameter]))
+        seen[block.parameter] += 1
     return found
 
 

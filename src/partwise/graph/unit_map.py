@@ -84,6 +84,7 @@ class WeightBlock:
             which owns it (tied embeddings).
         call: how many times that module was called before, in one run of the model.
         use: how many blocks before this one are of the same tensor.
+        uses: how many blocks are of it in all.
         hookable: whether hooks on that module see what the tensor reads.
         derived: how the tensor is computed, where it is no parameter: pruned, normalised, sliced,
             or a wire's constant.
@@ -98,6 +99,7 @@ class WeightBlock:
     applied_by: str = ""
     call: int = 0
     use: int = 0
+    uses: int = 1
     hookable: bool = True
     derived: Expression | None = None
     order: int = 0
@@ -159,6 +161,12 @@ class WeightBlock:
                 found = factor if found is None else found * factor
         return found
 
+    def channels_read(self, groups: int = 1) -> Tensor:
+        """Unit of each channel that the layer is given; of a grouped layer, group by group."""
+        if self.transposed or len(self.columns) == 1:
+            return self.rows if self.transposed else self.columns[0]
+        return self.columns[:: len(self.columns) // groups].flatten()
+
     def scales(self, gauge: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
         """(r,) and (r or 1, c): what a gauge multiplies rows and columns with.
 
@@ -214,6 +222,18 @@ class UnitMap:
     rescalable: Tensor
     wires: tuple[WeightBlock, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> UnitGroup:
+        """All units that the model is given, in the order of its inputs."""
+        count = sum(len(group) for group in self.groups if group.kind == "input")
+        return UnitGroup("inputs", "input", 0, count) if count else self.groups[0]
+
+    @property
+    def outputs(self) -> UnitGroup:
+        """All units that the model returns, in the order of its outputs."""
+        count = sum(len(group) for group in self.groups if group.kind == "output")
+        return UnitGroup("outputs", "output", self.n - count, self.n) if count else self.groups[-1]
 
     def units_of_kind(self, kind: str) -> Tensor:
         """(k,) the units of all groups of a kind, such as `"output"`, in order."""

@@ -21,8 +21,11 @@ Kept = Mapping[str, Tensor]
 def holds_constants(model: nn.Module, block: WeightBlock) -> bool:
     """Whether a layer has a bias that can take over what its columns bring on average.
 
-    Embedding tables and grouped weights have none for each row.
+    Embedding tables and grouped weights have none for each row, and weights that are used several
+    times none for each use.
     """
+    if not block.hookable or block.uses > 1:
+        return False
     biased = getattr(model.get_submodule(block.module), "bias", None) is not None
     return biased and not block.transposed and block.senders.dim() == 1
 

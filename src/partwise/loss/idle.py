@@ -31,7 +31,7 @@ def idle_inputs(
         most: the loss that is allowed.
     """
     idle = torch.zeros(units.n, dtype=torch.bool)
-    first = units.groups[0]
+    first = units.inputs
     count = len(first)
     spread: list[Tensor | None] = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from partwise.graph import UnitMap
+from partwise.graph.activity import refuse_hidden, removing
 from partwise.graph.unit_map import WeightBlock
 
 Keep = Callable[[WeightBlock, Tensor], Tensor]
@@ -45,7 +47,9 @@ def inside_modules(
     pair: tuple[int, int] | None = None,
     reads: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Which weights `masked_weights` keeps: parameter name -> bool, broadcast over kernels.
+    """Which weights `masked_weights` keeps: `WeightBlock.key` -> bool, broadcast over kernels.
+
+    The key is the parameter's name; where a parameter is used several times, each use has one.
 
     Args:
         model: the network.
@@ -53,10 +57,16 @@ def inside_modules(
         labels: (n,) module of each unit.
         pair: cut only the edges between these two modules; all interfaces when left out.
         reads: (modules, modules) bool, whether the row's module may read the column's.
+
+    Raises:
+        GraphError: if a weight is computed, and so is no parameter.
+        UnreadableModelError: if uses of one parameter cannot be told apart.
     """
     kept = {}
     for block in units.blocks:
-        weight = model.get_parameter(block.parameter)
+        weight = block.weight(model)
+        if block.uses > 1:
+            refuse_hidden(block)
         rows, columns = block.pick(labels, weight.device)
         keep = rows == columns
         if pair is not None:
@@ -65,7 +75,7 @@ def inside_modules(
         if reads is not None:
             reader, read = (columns, rows) if block.transposed else (rows, columns)
             keep = keep | reads.to(keep.device)[reader, read]
-        kept[block.parameter] = wide(keep, weight)
+        kept[block.key] = wide(keep, weight)
     return kept
 
 
@@ -81,14 +91,21 @@ def between_modules(
     """Which of the weights that are kept lead from a module to another: name -> bool, as wide."""
     found = {}
     for block in units.blocks:
-        weight = model.get_parameter(block.parameter)
-        found[block.parameter] = kept[block.parameter].bool() & ~is_inside(labels, block, weight)
+        weight = block.weight(model)
+        found[block.key] = kept[block.key].bool() & ~is_inside(labels, block, weight)
     return found
 
 
 def factors(model: nn.Module, kept: dict[str, Tensor]) -> dict[str, Tensor]:
     """`kept` in the type of the weights, which a product takes half the time for."""
-    return {name: keep.to(model.get_parameter(name).dtype) for name, keep in kept.items()}
+    return {
+        name: keep.to(model.get_parameter(parameter_of(name)).dtype) for name, keep in kept.items()
+    }
+
+
+def parameter_of(key: str) -> str:
+    """The parameter that `WeightBlock.key` names a use of."""
+    return key.partition("@")[0]
 
 
 class MaskedRun:
@@ -98,8 +115,8 @@ class MaskedRun:
 
     Args:
         model: the network, whose layers stay the ones that it has now.
-        kept: parameter name -> which entries stay; the network runs on the products with it, since
-            `torch.where` takes ten times as long on a CPU.
+        kept: `WeightBlock.key` -> which entries stay; the network runs on the products with it,
+            since `torch.where` takes ten times as long on a CPU.
         constants: parameter name -> (r,) what to add to the bias beside it (see `constants`).
     """
 
@@ -111,13 +128,19 @@ class MaskedRun:
     ):
         self.model, self.kept = model, kept
         self.constants = {} if constants is None else constants
-        names = {id(model.get_parameter(name)): name for name in kept}
-        self._places = [
-            (module._parameters, own, names[id(weight)])
-            for module in model.modules()
-            for own, weight in module._parameters.items()
-            if id(weight) in names
-        ]
+        names = {id(model.get_parameter(parameter_of(key))): parameter_of(key) for key in kept}
+        self._uses = Counter(parameter_of(key) for key in kept)
+        self._places = []
+        self._shared: list[tuple[nn.Module, str, str]] = []
+        for module in model.modules():
+            for own, weight in module._parameters.items():
+                name = names.get(id(weight))
+                if name is None:
+                    continue
+                if self._uses[name] > 1:
+                    self._shared.append((module, own, name))
+                else:
+                    self._places.append((module._parameters, own, name))
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """The network's output, differentiable in its weights."""
@@ -130,21 +153,48 @@ class MaskedRun:
                 if name in self.constants:
                     before.append((table, "bias", table["bias"]))
                     table["bias"] = table["bias"] + self.constants[name]
-            output: Tensor = self.model(*inputs)
+            with self._masking_uses():
+                output: Tensor = self.model(*inputs)
         finally:
             for table, own, weight in reversed(before):
                 table[own] = weight
         return output
 
+    @contextlib.contextmanager
+    def _masking_uses(self) -> Iterator[None]:
+        """Masks parameters that are used several times, at each use by its own mask."""
+        seen: Counter[str] = Counter()
+        weights: dict[str, Any] = {n: module._parameters[own] for module, own, n in self._shared}
+        handles = []
+        for module, own, name in self._shared:
+            table: dict[str, Any] = module._parameters
+
+            def enter(*_: Any, table: Any = table, own: str = own, name: str = name) -> None:
+                use = seen[name] % self._uses[name]
+                seen[name] += 1
+                table[own] = weights[name] * self.kept[f"{name}@{use}" if use else name]
+
+            def leave(*_: Any, table: Any = table, own: str = own, name: str = name) -> None:
+                table[own] = weights[name]
+
+            handles.append(module.register_forward_pre_hook(enter))
+            handles.append(module.register_forward_hook(leave, always_call=True))
+        with removing(handles):
+            yield
+
     def commit(self) -> None:
         """Sets those entries to 0 in the network itself; gradients and their record are left alone.
 
+        A parameter that is used several times loses what no use keeps.
         Nothing changes where they are 0 already, so it may come between a forward pass and its
         backward.
         """
         for owned, own, name in self._places:
             weight: Any = owned[own]
             weight.data.mul_(self.kept[name])
+        for name in {name for _, _, name in self._shared}:
+            uses = [self.kept[f"{name}@{use}" if use else name] for use in range(self._uses[name])]
+            self.model.get_parameter(name).data.mul_(torch.stack(uses).amax(0))
 
 
 @contextlib.contextmanager

@@ -16,10 +16,10 @@ NO_OUTPUTS = 0.01
 def readers(units: UnitMap, graph: UnitGraph, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
     """(modules,) whether a module has no inputs of its own, and so must read other modules.
 
-    That is, less than 5% of the capacity at its units is at network inputs. The first unit group
-    holds the network's inputs.
+    That is, less than 5% of the capacity at its units is at network inputs. The first units
+    are the network's inputs.
     """
-    return _share(graph, labels, units.groups[0].start, units.groups[0].stop) < NO_INPUTS
+    return _share(graph, labels, units.inputs.start, units.inputs.stop) < NO_INPUTS
 
 
 def reads_of(units: UnitMap, graph: UnitGraph, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -48,7 +48,7 @@ def without_idle(units: UnitMap, graph: UnitGraph, labels: NDArray[np.int64]) ->
     changes nothing about the network's answers once its interface is idle. It goes where that
     costs the least of Newman's Q.
     """
-    outputs = units.groups[-1]
+    outputs = units.outputs
     while labels.max() > 0 and not readers(units, graph, labels).any():
         idle = _share(graph, labels, outputs.start, outputs.stop) < NO_OUTPUTS
         if not idle.any():

@@ -345,7 +345,7 @@ class SharePenalty:
             return layers_keeping(self.model, self.units, keep, again=True)
         if not self._kept:
             self.set_labels(self.labels)
-        return layers_keeping(self.model, self.units, lambda block, _: self._kept[block.parameter])
+        return layers_keeping(self.model, self.units, lambda block, _: self._kept[block.key])
 
     @torch.no_grad()
     def interface_frac(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -109,6 +109,7 @@ class Task:
             drawn afresh, so that all are independent.
         true_inputs: (inputs,) the true module of each input; for scoring only.
         true_outputs: (outputs,) likewise of each output.
+        value_range: smallest and largest value of every input, in place of `ranges`.
     """
 
     name: str
@@ -121,6 +122,11 @@ class Task:
     distinct: DrawRows | None = None
     true_inputs: NDArray[np.int64] | None = None
     true_outputs: NDArray[np.int64] | None = None
+    value_range: InitVar[tuple[float, float] | None] = None
+
+    def __post_init__(self, value_range: tuple[float, float] | None) -> None:
+        if value_range is not None:
+            object.__setattr__(self, "ranges", same_range(len(self.inputs), *value_range))
 
     def batch(self, split: Split, size: int, seed: int | tuple[int, ...]) -> Batch:
         """`size` samples of a split; the same seed gives the same samples."""
