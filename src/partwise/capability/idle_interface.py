@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from partwise.capability.held_out import HELD_OUT_SEED
-from partwise.capability.lesions import separate_uses
+from partwise.capability.lesions import separate_uses, uses_are_apart
 from partwise.graph import UnitMap
 from partwise.graph.activity import evaluating, in_single_precision
 from partwise.loss.idle import Run
@@ -147,7 +147,8 @@ def causal_interface(
         effort: how hard the worst mask is looked for.
     """
     model = in_single_precision(model)
-    model, units = separate_uses(model, units, task.rows("claims", 2, seed).x)
+    if not uses_are_apart(units):
+        model, units = separate_uses(model, units, task.rows("claims", 2, seed).x)
 
     def loss_on(split: Split, size: int) -> LossOf:
         x, y, _ = task.rows(split, size, seed)

@@ -91,7 +91,7 @@ def separate_uses(model: nn.Module, units: UnitMap, example: Tensor) -> tuple[nn
     Raises:
         UnreadableModelError: if it cannot be written out.
     """
-    if all(block.hookable and block.derived is None for block in units.blocks):
+    if uses_are_apart(units):
         return model, units
     copy = written_out(model, example)
     found = unit_map(copy, example)
@@ -101,6 +101,11 @@ def separate_uses(model: nn.Module, units: UnitMap, example: Tensor) -> tuple[nn
             "intervene on a network that applies each weight as a layer of its own"
         )
     return copy, found
+
+
+def uses_are_apart(units: UnitMap) -> bool:
+    """Whether hooks and masks on a network's own layers touch one use of a weight each."""
+    return all(block.hookable and block.derived is None for block in units.blocks)
 
 
 def _read(block: WeightBlock, layer: nn.Module) -> Tensor:

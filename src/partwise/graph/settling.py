@@ -24,6 +24,8 @@ from partwise.graph.expressions import Constant, Expression, Stored, plain_matri
 from partwise.graph.unit_graph import UnitGroup
 from partwise.graph.unit_map import Gain, UnitMap, WeightBlock
 
+NOTHING = Constant(torch.zeros(1))
+
 
 @dataclass(frozen=True, eq=False)
 class Wire:
@@ -340,10 +342,13 @@ class _Settling:
 
     def _block(self, mix: Mix) -> WeightBlock:
         channels = self.channels
-        rows = torch.from_numpy(self.number[channels.unit[mix.rows]])
-        columns = torch.from_numpy(self.number[channels.unit[mix.columns]])
-        read = mix.rows if mix.transposed else mix.columns
         written = channels.unit[mix.columns if mix.transposed else mix.rows]
+        nothing = self.number[written[0, 0] if written.ndim > 1 else written[0]]
+        rows, columns = (
+            torch.from_numpy(np.where(ends > 0, self.number[channels.unit[ends]], nothing))
+            for ends in (mix.rows, mix.columns)
+        )
+        read = mix.rows if mix.transposed else mix.columns
         read_side, written_side = (0, 1) if mix.transposed else (1, 0)
         reads = read[None] if mix.positions is None else mix.positions
         gains = [*self._written_gains(written, written_side), *self._read_gains(reads, read_side)]
@@ -370,6 +375,8 @@ class _Settling:
         """Gains between a unit and what reads it, of (positions, ...) channels."""
         found: list[Gain] = []
         channels = self.channels
+        if (read == 0).all(0).any():  # padding: its weights carry nothing
+            found.append(Gain(NOTHING, torch.from_numpy(np.where(read == 0, 0, -1)), side))
         current = read
         while (current > 0).any():
             factor = np.where(self.pushed[current], 0, channels.factor[current])
