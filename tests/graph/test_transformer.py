@@ -129,7 +129,7 @@ def test_folding_gains_keeps_logits_and_capacities(model):
     fold_gains(folded, units)
     torch.testing.assert_close(logits(folded, ids()), logits(model, ids()), rtol=1e-4, atol=1e-5)
     changed = [
-        name
+        gain
         for block in units.blocks
         for gain in block.gains
         if not torch.equal(gain.source.value(folded), gain.source.value(model))
