@@ -60,7 +60,7 @@ TRIALS = ((1.0, 1, False), (1.0, 2, True), (0.7, 1, False), (0.5, 1, True))
 """Share of rows that keep weights, how many each keeps, whether one input channel is silenced."""
 
 
-class OutOfTime(Exception):
+class OutOfTime(BaseException):
     """A step took longer than it may."""
 
 
@@ -252,7 +252,8 @@ def checked(model: nn.Module, units: Any, example: Tensor, budget_s: float = 20)
         true = dependence(model, picture, seed, mode=mode)
         told = units.reaches(model)
         if told.shape != true.shape:
-            return {"check": f"shapes differ: {tuple(told.shape)}, {tuple(true.shape)}"}
+            why = f"{tuple(told.shape)} outputs and inputs are told of {tuple(true.shape)}"
+            return {"check": "wrong", "check_reason": why}
         lost += int((true & ~told).sum())
         invented += int((told & ~true).sum())
         shares.append(float(true.float().mean()))
@@ -288,7 +289,7 @@ def row(source: str, name: str) -> Iterator[Row]:
             units = unit_map(model, example)
     except PartwiseError as error:
         made |= {"outcome": "refused", "reason": _said(error)}
-    except Exception as error:  # noqa: BLE001
+    except (Exception, OutOfTime) as error:  # noqa: BLE001
         made |= {"outcome": "raw", "reason": _said(error)}
     else:
         made |= {"outcome": "read", "units": units.n, "blocks": len(units.blocks)}
@@ -299,13 +300,13 @@ def row(source: str, name: str) -> Iterator[Row]:
     try:
         with within(CHECK_LIMIT_S):
             made |= checked(model, units, example)
-    except Exception as error:  # noqa: BLE001
+    except (Exception, OutOfTime) as error:  # noqa: BLE001
         made |= {"check": "none", "check_reason": _said(error)}
     made |= {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
     yield made
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return (
         text[:300] if isinstance(error, PartwiseError) else f"{type(error).__name__}: {text}"[:300]
