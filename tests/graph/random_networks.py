@@ -33,6 +33,8 @@ class Value:
             else reads them.
         live: no channel is 0 whatever the input. Where one factor is always 0, a product depends on
             nothing, and the unit that both factors become still has what writes the other one.
+        raw: it is an input still. Which units two channels of a picture are that are multiplied is
+            for the reader to choose.
         uniform: what a channel depends on is the same at all positions, so that some of them tell
             as much as all.
     """
@@ -42,6 +44,7 @@ class Value:
     owned: bool = True
     uniform: bool = True
     live: bool = True
+    raw: bool = False
 
     def mixed(self, width: int, live: bool, size: tuple[int, ...] | None = None) -> Value:
         """After a layer that writes units of its own."""
@@ -537,7 +540,8 @@ class Grower:
             ways += [lambda: self.branches(v, depth - 1)]
         if depth and (v.owned or not self.exact):
             ways += [lambda: self.residual(v, depth - 1)] * 3
-        if v.width % 2 == 0 and ((v.owned and v.live) or not self.exact):
+        multiplies = v.owned and v.live and not (v.raw and v.size)
+        if v.width % 2 == 0 and (multiplies or not self.exact):
             ways += [lambda: self.gated(v)]
         if v.size:
             if (v.owned and v.live) or not self.exact:
@@ -594,7 +598,7 @@ class Grower:
         stems, given, inner = [], [], []
         for _ in range(2 if many else 1):
             size = {"dense": (), "conv2d": (rng.choice((4, 5)), 4), "conv1d": (6,)}[kind]
-            v = Value(rng.randint(2, 5), size)
+            v = Value(rng.randint(2, 5), size, raw=True)
             steps: list[nn.Module] = []
             if kind == "conv2d" and rng.random() < 0.1:
                 shape = (-1, v.width, *size)
