@@ -31,7 +31,12 @@ def bent(x: Tensor) -> Tensor:
 
 def gate(x: Tensor) -> Tensor:
     """Between 0.5 and 2.5, and never flat over an interval: in place of a sigmoid."""
-    return 1.5 + torch.sin(x)
+    return 1.5 + torch.sin(_finite(x))
+
+
+def _finite(x: Tensor) -> Tensor:
+    """Without the infinities that padding and masks put where a maximum is taken."""
+    return torch.where(torch.isinf(x), 0, x)
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -85,7 +90,7 @@ def _constant_statistic(name: str) -> Callable[..., Any]:
 
 def _max_pool(x: Tensor, kernel: Any, stride: Any = (), padding: Any = 0, *_: Any) -> Any:
     pool = {3: aten.avg_pool1d, 4: aten.avg_pool2d, 5: aten.avg_pool3d}[x.ndim]
-    pooled = pool(x, kernel, stride or kernel, padding, bool(_ and _[-1] is True))
+    pooled = pool(_finite(x), kernel, stride or kernel, padding, bool(_ and _[-1] is True))
     return pooled, torch.zeros_like(pooled, dtype=torch.long)
 
 
