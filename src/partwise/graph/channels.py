@@ -133,7 +133,7 @@ class Channels:
         self._unit, self._parent, self._factor = Column(), Column(), Column()
         self._entry, self._bent, self._uses = Column(), Column(), Column()
         self._kids, self._base, self._fixed = Column(), Column(), Column(np.bool_)
-        self._input, self._statistic = Column(np.bool_), Column()
+        self._input, self._statistic, self._last = Column(np.bool_), Column(), Column()
         self._gains: dict[tuple[int, int, int], int] = {}
         self._scale = Column()
 
@@ -185,6 +185,11 @@ class Channels:
         return self._fixed.upto(self.unit_count)
 
     @property
+    def last(self) -> Ids:
+        """When a unit was read for the last time."""
+        return self._last.upto(self.unit_count)
+
+    @property
     def is_input(self) -> NDArray[np.bool_]:
         """Whether a unit is an input of the network."""
         return self._input.upto(self.unit_count)
@@ -217,6 +222,7 @@ class Channels:
     def used(self, channels: Ids) -> None:
         """Counts one more operation that reads these channels, each of them once."""
         self.uses[channels] += 1
+        self.last[self.unit[channels]] = self.tick()
 
     def bent(self, channels: Ids) -> Ids:
         """What an activation that is not homogeneous makes of some channels, each given once."""

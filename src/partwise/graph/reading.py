@@ -189,17 +189,26 @@ def _read(model: nn.Module, example: Example) -> UnitMap:
         raise UnreadableModelError(f"{run.title} has no Linear or Conv layer, so no capacities")
     if not outputs:
         raise UnreadableModelError(f"no output of {run.title} depends on its inputs")
-    return settle(run.channels, outputs, np.concatenate([*kept, np.zeros(0, np.int64)]))
+    rows = [units.ravel() for units in kept if units.ndim == 1]
+    pictures = [units for units in kept if units.ndim > 1]
+    return settle(run.channels, outputs, np.concatenate([*rows, np.zeros(0, np.int64)]), pictures)
 
 
 def _enter(run: Run, tensor: Tensor, place: int) -> Ids:
-    """Makes an input's entries units, the same for all samples; those that are always kept."""
+    """Makes an input's entries units, the same for all samples.
+
+    Returns:
+        (entries,) units of a row of features, (channels, positions) of a picture or a sequence;
+        of what is no number none.
+    """
     shape = torch.Size([1, *tensor.shape[1:]]) if tensor.dim() > 1 else tensor.shape
     name = "input" if place == 0 else f"input {place + 1}"
     made = run.channels.new_units(name, "input", shape.numel())
     run.values[tensor] = torch.from_numpy(made).reshape(shape).expand(tensor.shape)
-    plain = tensor.dtype.is_floating_point and tensor.dim() <= 2
-    return run.channels.unit[made] if plain else np.zeros(0, np.int64)
+    units: Ids = run.channels.unit[made]
+    if not tensor.dtype.is_floating_point:
+        return units[:0]
+    return units if tensor.dim() <= 2 else units.reshape(tensor.shape[1], -1)
 
 
 def _leaves(output: Any) -> list[Any]:

@@ -244,7 +244,7 @@ def _bent(channels: Channels, ids: Tensor) -> Tensor:
     small = compact(ids)
     own, place = np.unique(small.numpy(), return_inverse=True)
     made = channels.bent(own)
-    return torch.from_numpy(made[place].reshape(small.shape)).expand(ids.shape)
+    return _looked_up(made, place, small.shape).expand(ids.shape)
 
 
 def _scaled(channels: Channels, ids: Tensor, factor: Expression, shape: torch.Size) -> Tensor:
@@ -261,7 +261,11 @@ def _scaled(channels: Channels, ids: Tensor, factor: Expression, shape: torch.Si
     size = int(entry.max()) + 1 if entry.numel() else 1
     keys, place = np.unique((small * size + entry).numpy(), return_inverse=True)
     made = channels.scaled(keys // size, keys % size, factor)
-    return torch.from_numpy(made[place].reshape(small.shape)).expand(ids.shape)
+    return _looked_up(made, place, small.shape).expand(ids.shape)
+
+
+def _looked_up(made: Ids, place: Ids, shape: torch.Size) -> Tensor:
+    return torch.from_numpy(made[place.reshape(-1)]).reshape(shape)
 
 
 def _compact_both(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
@@ -279,7 +283,7 @@ def _joined(call: Call, first: Tensor, second: Tensor, product: bool = True) -> 
     size = call.channels.count
     keys, place = np.unique((a * size + b).numpy(), return_inverse=True)
     made = call.channels.joined(_name(call), keys // size, keys % size, product)
-    return torch.from_numpy(made[place].reshape(a.shape)).expand(shape)
+    return _looked_up(made, place, a.shape).expand(shape)
 
 
 def _name(call: Call) -> str:
@@ -377,8 +381,9 @@ def _reduced(call: Call, sets: Ids, share: float, positions: bool) -> Ids:
         _unify(call.channels, sets.T)
         return high
     found = high.copy()
-    rows = [np.unique(row) for row in sets[several]]
-    found[several] = call.channels.taken_over(_name(call), rows, share)
+    rows, place = np.unique(sets[several], axis=0, return_inverse=True)
+    made = call.channels.taken_over(_name(call), [np.unique(row) for row in rows], share)
+    found[several] = made[place.reshape(-1)]
     return found
 
 

@@ -3,8 +3,9 @@
 - A gain belongs to the tensor that *writes* the unit, as where BatchNorm is fused into the layer
   before it; but only if all that reads the unit reads it through the gain, and no activation that
   is not homogeneous comes before it. Otherwise it belongs to what *reads*.
-- A sum's summands are one unit with the sum where nothing else reads them. Of those that others
-  read as well, one is the stream that the sum goes on with; more are joined to the sum by wires.
+- A sum's summands are one unit with the sum where nothing else reads them. One that others read as
+  well, but no more after the sum, is the stream that the sum goes on with; more of that kind are
+  joined to the sum by wires.
 - Inputs and outputs are units of their own. What is both, or is read and returned, gets a wire.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,20 +40,29 @@ class Wire:
     slot: int = 0  # which summand it is
 
 
-def settle(channels: Channels, outputs: Sequence[Tensor], kept: Ids) -> UnitMap:
+def settle(
+    channels: Channels, outputs: Sequence[Tensor], kept: Ids, pictures: Sequence[Ids] = ()
+) -> UnitMap:
     """The units of a run, numbered: inputs, then layer by layer, outputs last.
 
     Args:
         channels: what flowed.
         outputs: channels of the tensors that the model returned.
         kept: input units that are kept though nothing reads them.
+        pictures: (channels, positions) input units of each input with positions.
     """
-    return _Settling(channels, outputs, kept).map()
+    return _Settling(channels, outputs, kept, pictures).map()
 
 
 class _Settling:
-    def __init__(self, channels: Channels, outputs: Sequence[Tensor], kept: Ids):
-        self.channels, self.kept = channels, kept
+    def __init__(
+        self,
+        channels: Channels,
+        outputs: Sequence[Tensor],
+        kept: Ids,
+        pictures: Sequence[Ids],
+    ):
+        self.channels, self.kept, self.pictures = channels, kept, pictures
         self.outputs = self._output_joins(outputs)
         count = channels.unit_count
         self.target, self.via = np.zeros(count, np.int64), np.zeros(count, np.int64)
@@ -90,7 +101,7 @@ class _Settling:
     # Sums, products, heads and outputs.
 
     def _joins(self) -> None:
-        joins = self.channels.joins
+        joins = self._different_joins()
         own = {join.unit: join for join in joins}
         self._members: dict[int, int] = {}
         for join in joins:
@@ -108,6 +119,15 @@ class _Settling:
             trees.setdefault(join.root, []).append(join)
         for root in sorted(trees, key=lambda unit: own[unit].order):
             self._tree(trees[root])
+
+    def _different_joins(self) -> list[Join]:
+        """The first of those sums that differ by position alone."""
+        self._roots()
+        root = _components(self.channels.unit_count, self.same).tolist()
+        first: dict[tuple[int, int], Join] = {}
+        for join in self.channels.joins:
+            first.setdefault((join.order, root[join.unit]), join)
+        return list(first.values())
 
     def _private(self, term: int) -> bool:
         """Whether a unit is read by nothing but the one operation that reads this channel of it."""
@@ -156,10 +176,16 @@ class _Settling:
         elif join.forced:
             self._merge(unit, join.unit)
             self.shared[[unit, join.unit]] = True
-        elif self._members[term] == 1 and not join.last and not self._own_gains(term):
+        elif self._is_stream(term, join):
             streams.append((term, join))
         else:
             self._wire(term, join)
+
+    def _is_stream(self, term: int, join: Join) -> bool:
+        """Whether a sum may go on with a summand: nothing reads it any more, nor is it scaled."""
+        read_later = self.channels.last[self._unit[term]] > join.order
+        once = self._members[term] == 1
+        return once and not join.last and not read_later and not self._own_gains(term)
 
     def _gains(self, channel: int) -> bool:
         """Whether a channel is scaled."""
@@ -258,6 +284,8 @@ class _Settling:
             there[root[channels.unit[wire.sources]]] = there[root[wire.targets]] = True
         there[root[self.kept]] = there[root[self.outputs]] = True
         there[0] = False
+        for picture in self.pictures:
+            there[self._unread(picture, root, there)] = True
         gathered = self._gathered(root)
         is_output, is_input = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
         is_output[root[self.outputs]] = True
@@ -287,6 +315,14 @@ class _Settling:
         self.number = number[root]
         self.own = np.where(self.own < 0, self.number, self.own)
 
+    def _unread(self, picture: Ids, root: Ids, there: NDArray[np.bool_]) -> Ids:
+        """Input units that nothing reads: channels where a channel is one unit, else entries."""
+        found = root[picture]
+        read = there[found]
+        if len(np.unique(found[read])) == read.sum():
+            return found[~read]
+        return found[~read.any(1), 0]
+
     def _group(self, name: str, kind: str, count: int) -> None:
         if count:
             self.groups.append(UnitGroup(name, kind, self.n, self.n + count))
@@ -295,26 +331,44 @@ class _Settling:
     def _roots(self) -> Ids:
         """The first unit of those that are the same, for each.
 
-        Inputs are the same, too, where they are summands of the same sums: then they are what one
-        channel holds at several positions.
+        What one weight reads at several positions is the same. So are, then, sums of the same
+        summands, and inputs that are summands of the same sums.
         """
-        channels = self.channels
         while True:
-            root = _components(channels.unit_count, self.same)
-            first: dict[tuple[int, int, int], int] = {}
-            more = []
-            for wire in self.wires:
-                if wire.slot < 0 or len(wire.sources) > 1:
-                    continue
-                unit = int(channels.unit[wire.sources[0]])
-                if channels.is_input[unit]:
-                    key = (wire.order, wire.slot, int(root[wire.targets[0]]))
-                    other = first.setdefault(key, unit)
-                    if root[other] != root[unit]:
-                        more.append((np.array([other]), np.array([unit])))
+            root = _components(self.channels.unit_count, self.same)
+            more = [*self._same_sums(root), *self._same_inputs(root)]
             if not more:
                 return root
-            self.same += more
+            self.same += [(np.array([a]), np.array([b])) for a, b in more]
+
+    def _same_sums(self, root: Ids) -> list[tuple[int, int]]:
+        joins = self.channels.joins
+        if not joins:
+            return []
+        units, terms = root.tolist(), self._unit
+        scale = self.channels.scale.tolist()
+        first: dict[tuple[Any, ...], int] = {}
+        more = []
+        for join in joins:
+            key = (join.order, *((units[terms[t]], scale[t]) for t in join.terms))
+            other = first.setdefault(key, join.unit)
+            if units[other] != units[join.unit]:
+                more.append((other, join.unit))
+        return more
+
+    def _same_inputs(self, root: Ids) -> list[tuple[int, int]]:
+        first: dict[tuple[int, int, int], int] = {}
+        more = []
+        for wire in self.wires:
+            if wire.slot < 0 or len(wire.sources) > 1:
+                continue
+            unit = int(self.channels.unit[wire.sources[0]])
+            if self.channels.is_input[unit]:
+                key = (wire.order, wire.slot, int(root[wire.targets[0]]))
+                other = first.setdefault(key, unit)
+                if root[other] != root[unit]:
+                    more.append((other, unit))
+        return more
 
     def _gathered(self, root: Ids) -> NDArray[np.bool_]:
         """Whether a unit is a channel of a picture whose entries the model is given in a row.
