@@ -242,7 +242,7 @@ def _ids(call: Call, value: Any) -> Tensor:
 def _bent(channels: Channels, ids: Tensor) -> Tensor:
     """Each channel behind an activation that is not homogeneous."""
     small = compact(ids)
-    own, place = np.unique(small.numpy(), return_inverse=True)
+    own, place = _distinct(small.numpy(), channels.count)
     made = channels.bent(own)
     return _looked_up(made, place, small.shape).expand(ids.shape)
 
@@ -264,6 +264,16 @@ def _scaled(channels: Channels, ids: Tensor, factor: Expression, shape: torch.Si
     return _looked_up(made, place, small.shape).expand(ids.shape)
 
 
+def _distinct(values: Ids, bound: int) -> tuple[Ids, Ids]:
+    """Different values below a bound, sorted, and the place of each; without sorting if it can."""
+    if bound > 8 * values.size + 2**20:
+        return np.unique(values, return_inverse=True)
+    there = np.zeros(bound, np.bool_)
+    there[values.ravel()] = True
+    number = np.cumsum(there) - 1
+    return np.flatnonzero(there), number[values]
+
+
 def _looked_up(made: Ids, place: Ids, shape: torch.Size) -> Tensor:
     return torch.from_numpy(made[place.reshape(-1)]).reshape(shape)
 
@@ -281,8 +291,10 @@ def _joined(call: Call, first: Tensor, second: Tensor, product: bool = True) -> 
     shape = torch.broadcast_shapes(first.shape, second.shape)
     a, b = _compact_both(first.expand(shape), second.expand(shape))
     size = call.channels.count
-    keys, place = np.unique((a * size + b).numpy(), return_inverse=True)
-    made = call.channels.joined(_name(call), keys // size, keys % size, product)
+    (firsts, i), (seconds, j) = (_distinct(each.numpy(), size) for each in (a, b))
+    keys, place = _distinct(i * len(seconds) + j, len(firsts) * len(seconds))
+    pairs = firsts[keys // len(seconds)], seconds[keys % len(seconds)]
+    made = call.channels.joined(_name(call), *pairs, product)
     return _looked_up(made, place, a.shape).expand(shape)
 
 
@@ -551,7 +563,7 @@ def _read(call: Call, ids: Tensor, axis: int) -> tuple[Ids, Ids | None]:
     small = compact(turned)
     small = small.expand(*small.shape[:-1], size)
     table = small.reshape(-1, size).numpy()
-    own = np.unique(table)
+    own, _ = _distinct(table, call.channels.count)
     call.channels.used(own[own > 0])
     if len(table) == 1 or bool((table == table[0]).all()):
         return table[0].copy(), None

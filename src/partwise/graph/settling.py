@@ -65,6 +65,7 @@ class _Settling:
         self.channels, self.kept, self.pictures = channels, kept, pictures
         self.outputs = self._output_joins(outputs)
         count = channels.unit_count
+        self.made = np.zeros(count, np.int64)  # when each sum was
         self.target, self.via = np.zeros(count, np.int64), np.zeros(count, np.int64)
         self.unscaled, self.shared = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
         self.same: list[tuple[Ids, Ids]] = list(channels.same)
@@ -106,6 +107,7 @@ class _Settling:
         self._members: dict[int, int] = {}
         for join in joins:
             join.root = join.unit
+            self.made[join.unit] = join.order
             for term in join.terms:
                 self._members[term] = self._members.get(term, 0) + 1
         for join in reversed(joins):
@@ -423,6 +425,7 @@ class _Settling:
             hookable=mix.hookable,
             derived=derived,
             order=mix.order,
+            lands=self._lands(written, mix.order),
         )
 
     def _read_gains(self, read: Ids, side: int) -> list[Gain]:
@@ -502,9 +505,22 @@ class _Settling:
                     hookable=False,
                     derived=Constant(torch.full((int(keep.sum()), 1), share)),
                     order=order,
+                    lands=self._lands(targets[keep], order),
                 )
             )
         return blocks
+
+    def _lands(self, units: Ids, order: int) -> Tensor | None:
+        """When what is written to units is there: when the last sum is made that takes it in."""
+        times = np.full(units.shape, order)
+        current = self.target[units]
+        while (current > 0).any():
+            times = np.maximum(times, self.made[current])
+            current = self.target[current]
+        if (times == order).all():
+            return None
+        found = torch.from_numpy(times)
+        return found[0] if found.dim() == 2 and len(found) == 1 else found
 
 
 def _owner(weight: Expression, transposed: bool) -> tuple[str, bool, Expression | None]:

@@ -6,6 +6,7 @@ turns into capacities, a penalty, or a mask, without tracing again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -89,6 +90,8 @@ class WeightBlock:
         derived: how the tensor is computed, where it is no parameter: pruned, normalised, sliced,
             or a wire's constant.
         order: when the model applies it, against others.
+        lands: for each unit written, when what is written is there to be read: where a sum takes it
+            in, when that is made. At `order` if left out.
     """
 
     parameter: str
@@ -103,6 +106,7 @@ class WeightBlock:
     hookable: bool = True
     derived: Expression | None = None
     order: int = 0
+    lands: Tensor | None = None
 
     @property
     def key(self) -> str:
@@ -251,23 +255,44 @@ class UnitMap:
         inputs = self.units_of_kind("input")
         reached = torch.zeros(self.n, len(inputs), dtype=torch.bool)
         reached[inputs, torch.arange(len(inputs))] = True
+        landing: list[tuple[int, Tensor, Tensor]] = []
+
+        def land(until: float) -> None:
+            """Has what was written before be there to be read."""
+            for time, units, values in landing:
+                if time <= until:
+                    reached.index_put_((units,), reached[units] | values)
+            landing[:] = [each for each in landing if each[0] > until]
+
         for block in sorted((*self.blocks, *self.wires), key=lambda block: block.order):
-            joined = self.magnitude(model, block).cpu() > 0
-            writes, reads = (
-                (block.columns, block.rows) if block.transposed else (block.rows, block.columns)
-            )
-            row, column = joined.nonzero(as_tuple=True)
-            if len(block.columns) == 1 and joined.all():
-                one = reached[reads.flatten()].any(0)
-                reached[writes.flatten()] |= one
-                continue
-            rows = block.rows[row]
-            columns = block.columns[0 if len(block.columns) == 1 else row, column]
-            to, of = (columns, rows) if block.transposed else (rows, columns)
-            gathered = torch.zeros(self.n, len(inputs), dtype=torch.int32)
-            gathered.index_add_(0, to, reached[of].int())
-            reached |= gathered > 0
+            land(block.order)
+            units, values, times = self._written(model, block, reached)
+            for time in times.unique().tolist():
+                here = times == time
+                landing.append((time, units[here], values[here]))
+        land(math.inf)
         return reached[self.units_of_kind("output")]
+
+    def _written(
+        self, model: nn.Module, block: WeightBlock, reached: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Units that a block writes, each once; what reaches them by it; when it is there."""
+        row, column = (self.magnitude(model, block).cpu() > 0).nonzero(as_tuple=True)
+        plain = len(block.columns) == 1
+        columns = block.columns[0, column] if plain else block.columns[row, column]
+        to, of = block.rows[row], columns
+        place = row
+        if block.transposed:
+            to, of = of, to
+            place = column
+        units, inverse = to.unique(return_inverse=True)
+        values = torch.zeros(len(units), reached.shape[1], dtype=torch.int32)
+        values.index_add_(0, inverse, reached[of].int())
+        times = torch.full((len(units),), block.order)
+        if block.lands is not None:
+            wide = block.lands if block.lands.dim() == 1 else block.lands[row, column]
+            times[inverse] = wide[place] if block.lands.dim() == 1 else wide
+        return units, values > 0, times
 
     def weights(self, model: nn.Module) -> list[Tensor]:
         """The weights in force of each block."""
