@@ -9,9 +9,10 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
-from partwise.errors import DataError
+from partwise.capability.lesions import separate_uses, uses_are_apart
+from partwise.errors import DataError, UnreadableModelError
 from partwise.explain.gather import interface_evidence, module_evidence
 from partwise.explain.program_writer import ProgramWriter
 from partwise.explain.subject import Subject
@@ -50,11 +51,23 @@ def subject_of(
     Raises:
         DataError: if the labels or the task do not fit the network.
     """
-    units = unit_map(model) if units is None else units
+    x = task.rows("claims", 2, seed).x
+    if units is None:
+        units = _units_on(model, x)
     if len(labels) != units.n:
         raise DataError(f"there are {len(labels)} labels for {units.n} units")
     model = in_single_precision(model)
+    if not uses_are_apart(units):
+        model, units = separate_uses(model, units, x)
     return Subject(model, units, units.graph(model), np.asarray(labels), task, samples, seed)
+
+
+def _units_on(model: nn.Module, x: Tensor) -> UnitMap:
+    """A network's units, read on samples; a network that takes no such ones says so later."""
+    try:
+        return unit_map(model, x)
+    except UnreadableModelError:
+        return unit_map(model)
 
 
 def explain(

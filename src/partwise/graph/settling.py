@@ -312,6 +312,8 @@ class _Settling:
                     number[units] = self.n - len(alone) - len(units) + np.arange(len(units))
                     continue
                 name = self._output_name(layer.units) if kind == "output" else layer.name
+                if kind == "hidden" and layer.kind == "input":
+                    name = f"{layer.name} channels"
                 number[units] = self.n + np.arange(len(units))
                 self._group(name, kind, len(units))
         self.number = number[root]

@@ -66,14 +66,13 @@ def weight_pictures(
     model: nn.Module, units: UnitMap, labels: NDArray[np.int64]
 ) -> list[WeightPicture]:
     """The signed weight matrices of a model, with the module of each row and column."""
-    parameters = dict(model.named_parameters())
     pictures = []
     for block in units.blocks:
-        weight = parameters[block.parameter].detach().double()
+        weight = block.tensor(model).detach().double()
         matrix = weight.abs().flatten(2).sum(2) if weight.dim() > 2 else weight
         if block.columns.shape[0] == 1:
             rows, columns = labels[block.rows.numpy()], labels[block.columns[0].numpy()]
-            pictures.append(WeightPicture(block.parameter, matrix.numpy(), rows, columns))
+            pictures.append(WeightPicture(block.key, matrix.numpy(), rows, columns))
     return pictures
 
 
