@@ -540,8 +540,8 @@ class Grower:
             ways += [lambda: self.branches(v, depth - 1)]
         if depth and (v.owned or not self.exact):
             ways += [lambda: self.residual(v, depth - 1)] * 3
-        multiplies = v.owned and v.live and not (v.raw and v.size)
-        if v.width % 2 == 0 and (multiplies or not self.exact):
+        multiplies = (v.owned and v.live) or not self.exact
+        if v.width % 2 == 0 and multiplies and not (v.raw and v.size):
             ways += [lambda: self.gated(v)]
         if v.size:
             if (v.owned and v.live) or not self.exact:
