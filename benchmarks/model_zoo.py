@@ -253,7 +253,9 @@ def checked(model: nn.Module, units: Any, example: Tensor, budget_s: float = 20)
         told = units.reaches(model)
         if told.shape != true.shape:
             why = f"{tuple(told.shape)} outputs and inputs are told of {tuple(true.shape)}"
-            return {"check": "wrong", "check_reason": why}
+            # Pixels of a patch that are channels of their own are input units of their own.
+            finer = told.shape[0] == true.shape[0] and told.shape[1] > true.shape[1]
+            return {"check": "none" if finer else "wrong", "check_reason": why}
         lost += int((true & ~told).sum())
         invented += int((told & ~true).sum())
         shares.append(float(true.float().mean()))
