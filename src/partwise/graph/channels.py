@@ -43,7 +43,7 @@ class Mix:
         site: name of the module that applies it, and how many times that was called before.
         hookable: whether hooks on that module see what is read.
         order: when it happened.
-        positions: (p, c) channels read at several positions, where their gains differ.
+        positions: (p, c) or (p, r, c) channels read at several positions, where their gains differ.
     """
 
     name: str

@@ -613,22 +613,28 @@ def convolve(call: Call) -> Tensor:
     count = call.shape[1]
     known = call.expression(weight)
     if turned:
-        made = _transposed(call, known, columns, count, groups)
+        made = _transposed(call, known, columns, count, groups, positions)
     else:
         read = columns.reshape(groups, -1).repeat(count // groups, 0)
+        if groups > 1 and positions is not None:
+            positions = positions.reshape(len(positions), groups, -1).repeat(count // groups, 1)
         made = _written(call, known, count, read[:1] if groups == 1 else read, positions)
     shape = torch.Size([1, count, *[1] * (len(call.shape) - 2)])
     return torch.from_numpy(made).reshape(shape).expand(call.shape)
 
 
-def _transposed(call: Call, weight: Expression, read: Ids, count: int, groups: int) -> Ids:
+def _transposed(
+    call: Call, weight: Expression, read: Ids, count: int, groups: int, positions: Ids | None
+) -> Ids:
     """A transposed convolution: each of the channels read writes to all those of its group."""
     run = call.run
     name = run.site[0] or next(weight.names(), call.name)
     made = call.channels.new_units(name, "hidden", count)
     writes = made.reshape(groups, -1).repeat(len(read) // groups, 0)
     writes, order = writes[:1] if groups == 1 else writes, call.channels.tick()
-    call.channels.mixes.append(Mix(name, weight, read, writes, True, run.site, run.hookable, order))
+    call.channels.mixes.append(
+        Mix(name, weight, read, writes, True, run.site, run.hookable, order, positions)
+    )
     return made
 
 

@@ -70,6 +70,7 @@ class _Settling:
         self.unscaled, self.shared = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
         self.same: list[tuple[Ids, Ids]] = list(channels.same)
         self.wires: list[Wire] = []
+        self._statistics()
         # Python numbers: these tables are looked up one by one.
         self._unit, self._uses = channels.unit.tolist(), channels.uses.tolist()
         self._kids, self._parent = channels.kids.tolist(), channels.parent.tolist()
@@ -80,7 +81,6 @@ class _Settling:
         self.pushed = self._pushed()
         self.pushed_kid = np.zeros(channels.count, np.int64)
         self.pushed_kid[channels.parent[self.pushed]] = np.flatnonzero(self.pushed)
-        self._statistics()
 
     def _output_joins(self, outputs: Sequence[Tensor]) -> Ids:
         """Gives every channel that is returned an output unit; they are in the order returned."""
@@ -234,7 +234,7 @@ class _Settling:
             pushed = more
 
     def _statistics(self) -> None:
-        """Wires of the statistics that something reads, latest first."""
+        """Wires of the statistics that something reads, latest first; they read their sources."""
         channels = self.channels
         read = [mix.rows if mix.transposed else mix.columns.ravel() for mix in channels.mixes]
         read += [np.array(join.terms) for join in channels.joins]
@@ -242,11 +242,13 @@ class _Settling:
         for statistic in reversed(channels.statistics):
             needed = np.isin(statistic.targets, list(units))
             sources = statistic.sources[needed]
+            if not len(sources):
+                continue
+            own, order = np.unique(sources), statistic.order
             units.update(channels.unit[sources].tolist())
-            if len(sources):
-                self.wires.append(
-                    Wire(sources, statistic.targets[needed], statistic.share, statistic.order)
-                )
+            channels.uses[own] += 1
+            channels.last[channels.unit[own]] = np.maximum(channels.last[channels.unit[own]], order)
+            self.wires.append(Wire(sources, statistic.targets[needed], statistic.share, order))
 
     # Numbers.
 

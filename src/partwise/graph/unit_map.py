@@ -20,6 +20,9 @@ from partwise.errors import GraphError, UnreadableModelError
 from partwise.graph.expressions import Expression
 from partwise.graph.unit_graph import UnitGraph, UnitGroup
 
+MOST_IN_DOUBLE = 2**22
+"""Weights of a network whose gauge is worked out in double precision, at most."""
+
 
 @dataclass(frozen=True)
 class NormGain:
@@ -338,7 +341,11 @@ class UnitMap:
         Coordinate descent, a group at a time; matrix balancing as in Osborne (1960). `start`
         is a gauge to begin from, such as the last one of a network that has moved little.
         """
-        matrices = [matrix.cpu().double() for matrix in self.magnitudes(model)]
+        matrices = [matrix.cpu() for matrix in self.magnitudes(model)]
+        large = sum(matrix.numel() for matrix in matrices) > MOST_IN_DOUBLE
+        kind = torch.float32 if large else torch.float64
+        matrices = [matrix.to(kind) for matrix in matrices]
+        tolerance = max(tolerance, 1e-6) if large else tolerance
         alive = self._alive(matrices)
         log_gauge = torch.zeros(self.n, dtype=torch.float64)
         if start is not None:
@@ -370,13 +377,15 @@ class UnitMap:
         into, out = torch.zeros(2, self.n, dtype=torch.float64)
         inverse = inverted(gauge)
         for block, matrix in zip(self.blocks, matrices, strict=True):
-            (of_rows, of_columns), columns = block.scales(gauge, inverse), block.columns
+            columns = block.columns
+            of_rows, of_columns = (each.to(matrix) for each in block.scales(gauge, inverse))
             at_rows, at_columns = (out, into) if block.transposed else (into, out)
             if len(columns) == 1:
-                at_rows.index_add_(0, block.rows, of_rows * (matrix @ of_columns[0]))
-                at_columns.index_add_(0, columns[0], of_columns[0] * (of_rows @ matrix))
+                read, written = matrix @ of_columns[0], of_rows @ matrix
+                at_rows.index_add_(0, block.rows, (of_rows * read).double())
+                at_columns.index_add_(0, columns[0], (of_columns[0] * written).double())
             else:
-                scaled = matrix * of_rows[:, None] * of_columns
+                scaled = (matrix * of_rows[:, None] * of_columns).double()
                 at_rows.index_add_(0, block.rows, scaled.sum(1))
                 at_columns.index_add_(0, columns.expand(scaled.shape).flatten(), scaled.flatten())
         return into, out
