@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from benchmarks.model_zoo import zoo_table
 from benchmarks.modularity_methods import SETTINGS
 from partwise.loss import BudgetSchedule
 
@@ -216,6 +217,7 @@ TABLES: list[tuple[str, str, str, Callable[[dict[str, Any]], str]]] = [
     ("README.md", "demo-table", "demo.json", demo_table),
     ("docs/design/verdicts.md", "coverage-table", "coverage.json", coverage_table),
     ("docs/design/scale.md", "overhead-table", "gpt_overhead.json", overhead_table),
+    ("docs/design/reading.md", "zoo-table", "model_zoo.json", zoo_table),
     ("docs/design/idle.md", "idle-table", "idle_interfaces.json", idle_table),
     ("docs/design/penalty.md", "step-table", "penalty_overhead.json", step_table),
     ("docs/design/penalty.md", "choices-table", "penalty_choices.json", choices_table),

@@ -74,7 +74,7 @@ class _Settling:
         # Python numbers: these tables are looked up one by one.
         self._unit, self._uses = channels.unit.tolist(), channels.uses.tolist()
         self._kids, self._parent = channels.kids.tolist(), channels.parent.tolist()
-        self._factor = channels.factor.tolist()
+        self._factor, self._scale = channels.factor.tolist(), channels.scale.tolist()
         self.groups: list[UnitGroup] = []
         self.n = 0
         self._joins()
@@ -125,11 +125,16 @@ class _Settling:
     def _different_joins(self) -> list[Join]:
         """The first of those sums that differ by position alone."""
         self._roots()
-        root = _components(self.channels.unit_count, self.same).tolist()
-        first: dict[tuple[int, int], Join] = {}
+        units = _components(self.channels.unit_count, self.same).tolist()
+        first: dict[tuple[Any, ...], Join] = {}
         for join in self.channels.joins:
-            first.setdefault((join.order, root[join.unit]), join)
+            first.setdefault(self._key(join, units), join)
         return list(first.values())
+
+    def _key(self, join: Join, units: list[int]) -> tuple[Any, ...]:
+        """What sums have in common that differ by position alone; `units` has the first of each."""
+        ends = ((units[self._unit[t]], self._scale[t]) for t in join.terms)
+        return (join.order, *ends)
 
     def _private(self, term: int) -> bool:
         """Whether a unit is read by nothing but the one operation that reads this channel of it."""
@@ -351,13 +356,11 @@ class _Settling:
         joins = self.channels.joins
         if not joins:
             return []
-        units, terms = root.tolist(), self._unit
-        scale = self.channels.scale.tolist()
+        units = root.tolist()
         first: dict[tuple[Any, ...], int] = {}
         more = []
         for join in joins:
-            key = (join.order, *((units[terms[t]], scale[t]) for t in join.terms))
-            other = first.setdefault(key, join.unit)
+            other = first.setdefault(self._key(join, units), join.unit)
             if units[other] != units[join.unit]:
                 more.append((other, join.unit))
         return more
