@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -126,10 +126,28 @@ class _Settling:
         """The first of those sums that differ by position alone."""
         self._roots()
         units = _components(self.channels.unit_count, self.same).tolist()
-        first: dict[tuple[Any, ...], Join] = {}
+        alike: dict[tuple[Any, ...], list[Join]] = {}
         for join in self.channels.joins:
-            first.setdefault(self._key(join, units), join)
-        return list(first.values())
+            alike.setdefault(self._key(join, units), []).append(join)
+        self._keep_gains_apart(alike.values())
+        return [joins[0] for joins in alike.values()]
+
+    def _keep_gains_apart(self, alike: Iterable[Sequence[Join]]) -> None:
+        """Leaves it to readers to scale sums whose gains differ by position."""
+        channels = self.channels
+        made = np.flatnonzero(channels.factor > 0)
+        gained = dict(zip(channels.parent[made].tolist(), made.tolist(), strict=True))
+
+        def scale(unit: int) -> int:
+            """The gains that a unit has by the end."""
+            channel = int(channels.base[unit])
+            while channel in gained:
+                channel = gained[channel]
+            return self._scale[channel]
+
+        for joins in alike:
+            if len(joins) > 1 and len({scale(join.unit) for join in joins}) > 1:
+                self.shared[[join.unit for join in joins]] = True
 
     def _key(self, join: Join, units: list[int]) -> tuple[Any, ...]:
         """What sums have in common that differ by position alone; `units` has the first of each."""
