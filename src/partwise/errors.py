@@ -16,6 +16,11 @@ out.
 """
 
 
+def first_line(error: Exception) -> str:
+    """What an error of another library says, on one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class PartwiseError(Exception):
     """Something a user can put right; its message says how."""
 

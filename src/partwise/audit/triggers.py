@@ -23,6 +23,7 @@ from partwise.audit.search import (
     strengths,
 )  # fmt: skip
 from partwise.audit.siblings import Crowd, crowd_of, fresh_copies, train_siblings
+from partwise.errors import first_line
 from partwise.explain import Subject
 from partwise.tasks import Trigger
 
@@ -158,12 +159,9 @@ def _crowd(subject: Subject) -> tuple[Crowd, list[str]]:
             crowd_of(model, copies), subject.task, batch.x, batch.y, STEPS, subject.seed
         )
     except RuntimeError as error:  # what vmap does not take: in-place writes, branches on data
-        return alone, [f"No siblings: the model cannot be run in a stack ({_first_line(error)})."]
+        why = first_line(error)[:120]
+        return alone, [f"No siblings: the model cannot be run in a stack ({why})."]
     return crowd, []
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:120]
 
 
 def _aims(subject: Subject, clean: Tensor) -> tuple[list[Aim], list[str]]:

@@ -17,8 +17,9 @@ from partwise.capability.held_out import HELD_OUT_SEED
 from partwise.capability.lesions import separate_uses, uses_are_apart
 from partwise.graph import UnitMap
 from partwise.graph.activity import evaluating, in_single_precision
+from partwise.graph.unit_map import parameter_of
 from partwise.loss.idle import Run
-from partwise.loss.masking import MaskedRun, inside_modules, parameter_of, wide
+from partwise.loss.masking import MaskedRun, inside_modules, wide
 from partwise.tasks import Split, Task
 
 LossOf = Callable[[Run], Tensor]

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from partwise.explain.subject import Subject, Wires
-from partwise.loss.masking import inside_modules, parameter_of
+from partwise.graph.unit_map import parameter_of
+from partwise.loss.masking import inside_modules
 from partwise.tasks import Split
 
 RANDOM = 40

@@ -168,19 +168,16 @@ def silenced(model: nn.Module, units: UnitMap, silent: Tensor) -> Iterator[None]
         silent: (b, n) bool, for every sequence of the batches inside. Residual channels and
             tokens are left alone.
     """
-    handles = []
-    for block in units.blocks:
+    heard: dict[int, Tensor] = {}
+    for position, block in enumerate(units.blocks):
         kind = next(g.kind for g in units.groups if g.start <= block.senders[0] < g.stop)
         if kind in ("head", "neuron"):
-            heard = ~silent[:, None, block.senders.to(silent.device)]
+            heard[position] = ~silent[:, None, block.senders.to(silent.device)]
 
-            def hook(
-                module: nn.Module, inputs: tuple[Tensor, ...], heard: Tensor = heard
-            ) -> tuple[Tensor, ...]:
-                return (inputs[0] * heard.to(inputs[0]), *inputs[1:])
+    def hush(position: int, block: WeightBlock, layer: nn.Module, x: Tensor) -> Tensor | None:
+        return x * heard[position].to(x) if position in heard else None
 
-            handles.append(model.get_submodule(block.module).register_forward_pre_hook(hook))
-    with removing(handles):
+    with at_sites(model, units, hush):
         yield
 
 

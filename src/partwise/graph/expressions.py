@@ -50,8 +50,10 @@ class Stored:
         owner: nn.Module | None = model
         for step in self._path[:-1]:
             owner = None if owner is None else owner._modules.get(step)
-        last = self._path[-1]
-        found = None if owner is None else owner._parameters.get(last, owner._buffers.get(last))
+        found: Tensor | None = None
+        if owner is not None:
+            table: Any = owner._parameters if self.is_parameter else owner._buffers
+            found = table.get(self._path[-1])
         if found is None:
             raise GraphError(f"the model has no weight '{self.name}' any more")
         return found

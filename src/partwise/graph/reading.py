@@ -17,13 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from partwise.errors import UnreadableModelError
+from partwise.errors import UnreadableModelError, first_line
 from partwise.graph import rules as rules  # registers them
 from partwise.graph.activity import evaluating
 from partwise.graph.channels import Ids
 from partwise.graph.examples import Example, as_arguments, guesses, refuse_without_weights
 from partwise.graph.running import Run, plain_operations
 from partwise.graph.settling import settle
+from partwise.graph.transformer import is_transformer, transformer_map
 from partwise.graph.unit_graph import UnitGraph
 from partwise.graph.unit_map import UnitMap
 
@@ -120,8 +121,6 @@ def units_of(model: nn.Module, example: Example = None, *, inputs: int | None = 
     Raises:
         UnreadableModelError: see `unit_map` and `transformer_map`.
     """
-    from partwise.graph.transformer import is_transformer, transformer_map
-
     bare = unwrapped(model)
     if is_transformer(bare):
         return transformer_map(bare)
@@ -180,7 +179,7 @@ def _read(model: nn.Module, example: Example) -> UnitMap:
             raise
         except Exception as error:
             raise _DoesNotRun(
-                f"{run.title} does not run on the example: {_first_line(error)}"
+                f"{run.title} does not run on the example: {first_line(error)}"
             ) from error
     results = [each for each in _leaves(output) if isinstance(each, Tensor)]
     known = [run.known(each) for each in results]
@@ -239,8 +238,3 @@ def _readable(model: nn.Module) -> Iterator[None]:
             del module.__dict__["forward"]
             if before is not None:
                 module.__dict__["forward"] = before
-
-
-def _first_line(error: Exception | None) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0]

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_map_only
 
 from partwise.graph.channels import Channels, Ids, Mix, compact
 from partwise.graph.expressions import Computed, Constant, Expression, normalising_gain
-from partwise.graph.running import Call, rule, zeros
+from partwise.graph.running import Call, laid_out, rule, seen_in, zeros
 
 TURN = torch.ops.aten.t.default
 MOST_MATRICES = 512
@@ -93,10 +93,8 @@ def as_strided(call: Call) -> Tensor:
     x, ids = call.args[0], call.ids(call.args[0])
     if call.shape == ids.shape:
         return ids
-    room = torch.zeros(x.untyped_storage().nbytes() // x.element_size(), dtype=torch.long)
-    room.as_strided(x.size(), x.stride(), x.storage_offset()).copy_(ids)
     assert isinstance(call.out, Tensor)
-    return room.as_strided(call.out.size(), call.out.stride(), call.out.storage_offset())
+    return seen_in(laid_out(ids, x), call.out)
 
 
 @rule("copy")
@@ -311,39 +309,37 @@ def _name(call: Call) -> str:
 def batch_norm(call: Call) -> tuple[Tensor, None, None]:
     """A gain for each channel; by the statistics of the sample also a bend."""
     at = call.at
-    x, weight, variance = call.args[0], at.get("weight"), at.get("running_var")
-    ids = call.ids(x)
-    shape = torch.Size([x.shape[1], *[1] * (x.dim() - 2)])
-    known = None if weight is None else call.expression(weight)
+    weight, variance = at.get("weight"), at.get("running_var")
     if at.get("training") or variance is None:
-        ids = _bent(call.channels, ids)
-        if known is not None:
-            ids = _scaled(call.channels, ids, known, shape)
-    else:
-        factor = normalising_gain(known, call.expression(variance), float(at["eps"]))
-        ids = _scaled(call.channels, ids, factor, shape)
-    return ids, None, None
+        return _normalised(call, _of_channels(call))
+    known = None if weight is None else call.expression(weight)
+    factor = normalising_gain(known, call.expression(variance), float(at["eps"]))
+    return _scaled(call.channels, call.ids(call.args[0]), factor, _of_channels(call)), None, None
 
 
 @rule("native_layer_norm", "_fused_rms_norm", "rms_norm")
 def layer_norm(call: Call) -> tuple[Tensor, None, None]:
     """A bend, since units share a statistic, and then a gain for each entry."""
-    at = call.at
-    ids = _bent(call.channels, call.ids(call.args[0]))
-    if at.get("weight") is not None:
-        shape = torch.Size(at["normalized_shape"])
-        ids = _scaled(call.channels, ids, call.expression(at["weight"]), shape)
-    return ids, None, None
+    return _normalised(call, torch.Size(call.at["normalized_shape"]))
 
 
 @rule("native_group_norm")
 def group_norm(call: Call) -> tuple[Tensor, None, None]:
     """A bend, since channels of a group share a statistic, and then a gain for each."""
-    at = call.at
-    ids = _bent(call.channels, call.ids(at["input"]))
-    if at.get("weight") is not None:
-        shape = torch.Size([ids.shape[1], *[1] * (ids.dim() - 2)])
-        ids = _scaled(call.channels, ids, call.expression(at["weight"]), shape)
+    return _normalised(call, _of_channels(call))
+
+
+def _of_channels(call: Call) -> torch.Size:
+    """Shape of a factor for each channel."""
+    x = call.args[0]
+    return torch.Size([x.shape[1], *[1] * (x.dim() - 2)])
+
+
+def _normalised(call: Call, shape: torch.Size) -> tuple[Tensor, None, None]:
+    """Channels bent by a statistic, and scaled by a weight of this shape if there is one."""
+    ids, weight = _bent(call.channels, call.ids(call.args[0])), call.at.get("weight")
+    if weight is not None:
+        ids = _scaled(call.channels, ids, call.expression(weight), shape)
     return ids, None, None
 
 
@@ -540,12 +536,27 @@ def _written(
     columns: Ids,
     positions: Ids | None = None,
     transposed: bool = False,
+    groups: int = 1,
 ) -> Ids:
+    """Channels of new units that a weight writes.
+
+    Args:
+        call: the operation.
+        weight: the weight.
+        count: how many it writes.
+        columns: (r or 1, c) channels that it reads.
+        positions: see `Mix`.
+        transposed: whether its rows are read: each writes to all units of its group.
+        groups: how many there are then.
+    """
     run = call.run
     layer, _ = run.site
     name = layer or next(weight.names(), call.name)
     made = call.channels.new_units(name, "hidden", count)
-    rows, read = (columns[0], made[None]) if transposed else (made, columns)
+    rows, read = made, columns
+    if transposed:
+        rows, read = columns[0], made.reshape(groups, -1)
+        read = read if groups == 1 else read.repeat(len(rows) // groups, 0)
     order = call.channels.tick()
     call.channels.mixes.append(
         Mix(name, weight, rows, read, transposed, run.site, run.hookable, order, positions)
@@ -613,7 +624,7 @@ def convolve(call: Call) -> Tensor:
     count = call.shape[1]
     known = call.expression(weight)
     if turned:
-        made = _transposed(call, known, columns, count, groups, positions)
+        made = _written(call, known, count, columns[None], positions, True, groups)
     else:
         read = columns.reshape(groups, -1).repeat(count // groups, 0)
         if groups > 1 and positions is not None:
@@ -621,21 +632,6 @@ def convolve(call: Call) -> Tensor:
         made = _written(call, known, count, read[:1] if groups == 1 else read, positions)
     shape = torch.Size([1, count, *[1] * (len(call.shape) - 2)])
     return torch.from_numpy(made).reshape(shape).expand(call.shape)
-
-
-def _transposed(
-    call: Call, weight: Expression, read: Ids, count: int, groups: int, positions: Ids | None
-) -> Ids:
-    """A transposed convolution: each of the channels read writes to all those of its group."""
-    run = call.run
-    name = run.site[0] or next(weight.names(), call.name)
-    made = call.channels.new_units(name, "hidden", count)
-    writes = made.reshape(groups, -1).repeat(len(read) // groups, 0)
-    writes, order = writes[:1] if groups == 1 else writes, call.channels.tick()
-    call.channels.mixes.append(
-        Mix(name, weight, read, writes, True, run.site, run.hookable, order, positions)
-    )
-    return made
 
 
 @rule("embedding")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from partwise.errors import UnreadableModelError
+from partwise.graph.activity import removing
 from partwise.graph.channels import Channels, Ids, channels_of
 from partwise.graph.expressions import KINDS, Computed, Constant, Expression, Stored
 
@@ -57,7 +59,7 @@ class Call:
         self.name = func._opname.removesuffix("_") if func._schema.is_mutable else func._opname
         self.channels = run.channels
 
-    @property
+    @cached_property
     def at(self) -> dict[str, Any]:
         """Arguments by name."""
         known = {}
@@ -215,15 +217,9 @@ class Run(TorchDispatchMode):
         if not flows:
             self.values[base], self.values[target] = Constant(base), Constant(target)
             return
-        room = torch.zeros(base.untyped_storage().nbytes() // base.element_size(), dtype=torch.long)
-
-        def view(of: Tensor) -> Tensor:
-            return room.as_strided(of.size(), of.stride(), of.storage_offset())
-
-        before = self.known(base)
-        view(base).copy_(before if isinstance(before, Tensor) else zeros(base.shape))
-        view(target).copy_(zeros(target.shape) if ids is None else ids)
-        self.values[base], self.values[target] = view(base), view(target)
+        room = laid_out(self.channels_held(base), base)
+        seen_in(room, target).copy_(zeros(target.shape) if ids is None else ids)
+        self.values[base], self.values[target] = seen_in(room, base), seen_in(room, target)
 
     @contextlib.contextmanager
     def watching(self, model: nn.Module) -> Iterator[None]:
@@ -241,11 +237,20 @@ class Run(TorchDispatchMode):
 
             handles.append(module.register_forward_pre_hook(enter, prepend=True))
             handles.append(module.register_forward_hook(leave, always_call=True))
-        try:
+        with removing(handles):
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
+
+
+def laid_out(ids: Tensor, like: Tensor) -> Tensor:
+    """Room for the channels of all memory that a tensor lies in, with its own in their places."""
+    room = torch.zeros(like.untyped_storage().nbytes() // like.element_size(), dtype=torch.long)
+    seen_in(room, like).copy_(ids)
+    return room
+
+
+def seen_in(room: Tensor, tensor: Tensor) -> Tensor:
+    """What a tensor sees of the room that its memory has."""
+    return room.as_strided(tensor.size(), tensor.stride(), tensor.storage_offset())
 
 
 def zeros(shape: torch.Size) -> Tensor:

@@ -124,8 +124,7 @@ class _Settling:
 
     def _different_joins(self) -> list[Join]:
         """The first of those sums that differ by position alone."""
-        self._roots()
-        units = _components(self.channels.unit_count, self.same).tolist()
+        units = self._roots().tolist()
         alike: dict[tuple[Any, ...], list[Join]] = {}
         for join in self.channels.joins:
             alike.setdefault(self._key(join, units), []).append(join)

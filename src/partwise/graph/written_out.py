@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from partwise.errors import UnreadableModelError
+from partwise.errors import UnreadableModelError, first_line
 from partwise.graph.activity import evaluating
 from partwise.graph.examples import Example, as_arguments, refuse_without_weights
 from partwise.graph.reading import unwrapped
@@ -163,7 +163,7 @@ def _exported(model: nn.Module, arguments: Arguments) -> Any:
         program = program.run_decompositions(table)
     except Exception as error:
         raise UnreadableModelError(
-            f"{title} cannot be written out, since torch.export fails on it: {_first_line(error)}"
+            f"{title} cannot be written out, since torch.export fails on it: {first_line(error)}"
         ) from error
     for node in program.graph.nodes:
         given = node.name in program.graph_signature.user_inputs
@@ -215,13 +215,8 @@ def _close(one: Tensor, other: Tensor) -> bool:
 
 def _not_for_all(title: str, error: Exception) -> UnreadableModelError:
     return UnreadableModelError(
-        f"{title} cannot be written out for any number of samples: {_first_line(error)}"
+        f"{title} cannot be written out for any number of samples: {first_line(error)}"
     )
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0]
 
 
 def _name(operation: Any) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from partwise.graph import UnitMap
 from partwise.graph.activity import refuse_hidden, removing
-from partwise.graph.unit_map import WeightBlock
+from partwise.graph.unit_map import WeightBlock, parameter_of, use_key
 
 Keep = Callable[[WeightBlock, Tensor], Tensor]
 """A block and its weight -> which entries stay; bool, broadcast over them, on their device."""
@@ -103,11 +103,6 @@ def factors(model: nn.Module, kept: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def parameter_of(key: str) -> str:
-    """The parameter that `WeightBlock.key` names a use of."""
-    return key.partition("@")[0]
-
-
 class MaskedRun:
     """Runs a network with some entries of its weights set to 0, as often as is wanted.
 
@@ -172,7 +167,7 @@ class MaskedRun:
             def enter(*_: Any, table: Any = table, own: str = own, name: str = name) -> None:
                 use = seen[name] % self._uses[name]
                 seen[name] += 1
-                table[own] = weights[name] * self.kept[f"{name}@{use}" if use else name]
+                table[own] = weights[name] * self.kept[use_key(name, use)]
 
             def leave(*_: Any, table: Any = table, own: str = own, name: str = name) -> None:
                 table[own] = weights[name]
@@ -193,7 +188,7 @@ class MaskedRun:
             weight: Any = owned[own]
             weight.data.mul_(self.kept[name])
         for name in {name for _, _, name in self._shared}:
-            uses = [self.kept[f"{name}@{use}" if use else name] for use in range(self._uses[name])]
+            uses = [self.kept[use_key(name, use)] for use in range(self._uses[name])]
             self.model.get_parameter(name).data.mul_(torch.stack(uses).amax(0))
 
 
