@@ -5,7 +5,7 @@ from partwise.cuttree import CutTree, cut_tree
 from partwise.explain import explain
 from partwise.graph import UnitGraph, unit_graph, unit_map
 from partwise.loss import BudgetedPenalty, CutTreePenalty, CutTreeSchedule, l1_penalty
-from partwise.modules import Hierarchy, find_modules
+from partwise.modules import Hierarchy, Partition, find_modules
 from partwise.report import report_content, write_report
 from partwise.tasks import task_from_arrays, task_named
 
@@ -15,6 +15,7 @@ __all__ = [
     "CutTreePenalty",
     "CutTreeSchedule",
     "Hierarchy",
+    "Partition",
     "UnitGraph",
     "audit",
     "cut_tree",

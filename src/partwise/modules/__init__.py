@@ -8,11 +8,13 @@ from partwise.modules.hierarchy import (
     search_modules,
 )
 from partwise.modules.nest import module_masses, newman_q
+from partwise.modules.partition import Partition
 from partwise.modules.significance import Significance
 
 __all__ = [
     "Hierarchy",
     "Method",
+    "Partition",
     "Significance",
     "find_modules",
     "given_modules",

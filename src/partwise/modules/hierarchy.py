@@ -22,6 +22,7 @@ from partwise.modules.nest import (
     separations,
     splits_kept,
 )
+from partwise.modules.partition import Partition
 from partwise.modules.significance import (
     SIGNIFICANT,
     Plan,
@@ -84,6 +85,11 @@ class Hierarchy:
     q: float
     significance: Significance | None = None
     saved: float | None = None
+
+    @property
+    def partition(self) -> Partition:
+        """The chosen partition."""
+        return Partition.of(self.labels)
 
     @property
     def modules(self) -> int:
