@@ -26,7 +26,7 @@ from partwise.capability.language import token_loss
 from partwise.files import read_json, write_json
 from partwise.graph.activity import silenced
 from partwise.graph.transformer import transformer_map
-from partwise.loss.masking import is_inside, layers_keeping
+from partwise.interventions.masks import is_inside, layers_keeping
 from partwise.loss.masses import newman_q_of_masses
 from partwise.loss.share_schedule import ShareSchedule
 from partwise.loss.shares import SharePenalty, share_masses

@@ -4,7 +4,6 @@ import torch
 from torch import nn
 
 from partwise.capability.idle_interface import causal_interface
-from partwise.capability.lesions import Lesions
 from partwise.capability.specialisation import (
     information,
     mean_ablated_interface,
@@ -12,6 +11,7 @@ from partwise.capability.specialisation import (
     specialisation,
 )
 from partwise.graph import unit_map
+from partwise.interventions.lesions import Lesions
 from partwise.tasks import task_from_arrays
 
 

@@ -9,9 +9,9 @@ from sklearn.preprocessing import scale
 from torch import nn
 
 from partwise.errors import CheckpointError, RecipeError
+from partwise.interventions.masks import inside_modules
 from partwise.loss import BudgetedPenalty, BudgetSchedule, budget_schedule
 from partwise.loss.budget_schedule import BudgetState, Limits, Why
-from partwise.loss.masking import inside_modules
 from partwise.loss.refresh import RefreshClock, stands_still
 
 HALVES = np.r_[np.arange(4) // 2, np.arange(8) // 4, np.arange(8) // 4, [0, 1]]

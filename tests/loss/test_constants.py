@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from partwise.graph import unit_map
+from partwise.interventions.masks import MaskedRun, factors, inside_modules
 from partwise.loss.constants import carried, commit, mean_inputs
-from partwise.loss.masking import MaskedRun, factors, inside_modules
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ import torch
 from torch import nn
 
 from partwise.graph import unit_map
+from partwise.interventions.masks import MaskedRun
 from partwise.loss.idle import idle_inputs, idle_wires
-from partwise.loss.masking import MaskedRun
 
 
 def linear(weights):

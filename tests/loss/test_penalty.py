@@ -7,8 +7,8 @@ from torch import nn
 
 from partwise.errors import CheckpointError
 from partwise.graph import unit_map
+from partwise.interventions.masks import masked_weights
 from partwise.loss import CutTreePenalty, l1_penalty
-from partwise.loss.masking import masked_weights
 from partwise.loss.masses import block_masses, entry_masses, newman_q_of_masses
 from partwise.modules import newman_q
 from partwise.tasks import planted_blocks

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from partwise.graph import UnitGraph, unit_map
-from partwise.loss.masking import between_modules, inside_modules
+from partwise.interventions.masks import between_modules, inside_modules
 from partwise.loss.roles import holds_apart, reads_of, without_idle
 
 

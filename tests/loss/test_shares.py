@@ -6,8 +6,8 @@ from partwise.capability.language import without_module
 from partwise.errors import CheckpointError
 from partwise.graph.activity import InputScales, share_graph
 from partwise.graph.transformer import transformer_map
+from partwise.interventions.masks import inside_modules
 from partwise.loss.co_usage import by_quota, graph_masses, shared_out
-from partwise.loss.masking import inside_modules
 from partwise.loss.share_schedule import ShareSchedule
 from partwise.loss.shares import SharePenalty, share_masses, share_pull
 from partwise.modules import newman_q

@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from partwise.capability.language import token_loss
 from partwise.graph.transformer import transformer_map
-from partwise.loss.masking import is_inside, layers_keeping
+from partwise.interventions.masks import is_inside, layers_keeping
 from partwise.loss.sharding import whole
 from partwise.loss.share_schedule import ShareSchedule
 from partwise.loss.shares import SharePenalty, share_masses, share_pull

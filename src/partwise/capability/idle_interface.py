@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from partwise.capability.held_out import HELD_OUT_SEED
-from partwise.capability.lesions import separate_uses, uses_are_apart
 from partwise.graph import UnitMap
 from partwise.graph.activity import evaluating, in_single_precision
 from partwise.graph.unit_map import parameter_of
+from partwise.interventions.lesions import separate_uses, uses_are_apart
+from partwise.interventions.masks import MaskedRun, inside_modules, wide
 from partwise.loss.idle import Run
-from partwise.loss.masking import MaskedRun, inside_modules, wide
 from partwise.tasks import Split, Task
 
 LossOf = Callable[[Run], Tensor]

@@ -20,8 +20,8 @@ from partwise.capability.idle_interface import (
 )
 from partwise.graph import UnitGraph, UnitMap
 from partwise.graph.activity import logits_of
+from partwise.interventions.masks import masked_weights
 from partwise.loss.co_usage import graph_masses
-from partwise.loss.masking import masked_weights
 from partwise.modules import newman_q, search_modules
 from partwise.modules.scores import interface_frac, purity
 from partwise.tasks.streams import Corpus

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from partwise.capability.held_out import HELD_OUT_SEED
-from partwise.capability.lesions import Lesions
 from partwise.graph import UnitMap
 from partwise.graph.activity import in_single_precision
+from partwise.interventions.lesions import Lesions
 from partwise.tasks import Split, Task
 
 LIVE = 1e-3

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from partwise.explain.subject import Subject, Wires
 from partwise.graph.unit_map import parameter_of
-from partwise.loss.masking import inside_modules
+from partwise.interventions.masks import inside_modules
 from partwise.tasks import Split
 
 RANDOM = 40

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from partwise.capability.lesions import separate_uses, uses_are_apart
 from partwise.errors import DataError, UnreadableModelError
 from partwise.explain.gather import interface_evidence, module_evidence
 from partwise.explain.program_writer import ProgramWriter
@@ -20,6 +19,7 @@ from partwise.explain.values import Description, Evidence, Explained, Failed
 from partwise.explain.verification import verify_claims
 from partwise.graph import UnitMap, unit_map
 from partwise.graph.activity import evaluating, in_single_precision
+from partwise.interventions.lesions import separate_uses, uses_are_apart
 from partwise.tasks import Task
 
 

@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from partwise.capability.lesions import Lesions, without_interfaces
 from partwise.errors import DataError
 from partwise.explain.intervals import DRAWS, EVIDENCE_DRAWS, Resampling
 from partwise.graph import UnitGraph, UnitMap
-from partwise.loss.masking import MaskedRun
+from partwise.interventions.lesions import Lesions, without_interfaces
+from partwise.interventions.masks import MaskedRun
 from partwise.modules import module_masses
 from partwise.tasks import Rows, Split, Task
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from partwise.graph import UnitGraph
 from partwise.graph.activity import evaluating
+from partwise.interventions.masks import MaskedRun, between_modules, factors, inside_modules, wide
 from partwise.loss.constants import carried, commit, holds_constants, mean_inputs
 from partwise.loss.idle import Run, idle_inputs, idle_wires
-from partwise.loss.masking import MaskedRun, between_modules, factors, inside_modules, wide
 from partwise.loss.penalty import CutTreePenalty
 from partwise.loss.reads import Reads, carried_over
 from partwise.loss.roles import reads_of

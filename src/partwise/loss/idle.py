@@ -9,8 +9,8 @@ from torch import Tensor
 
 from partwise.graph import UnitMap
 from partwise.graph.activity import per_channel
+from partwise.interventions.masks import MaskedRun, wide
 from partwise.loss.constants import carried, inputs_read
-from partwise.loss.masking import MaskedRun, wide
 
 Run = Callable[..., Tensor]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from partwise.graph import UnitGraph, UnitMap, WeightBlock, unit_map
 from partwise.graph.unit_map import inverted
-from partwise.loss.masking import MaskedRun, factors, inside_modules
+from partwise.interventions.masks import MaskedRun, factors, inside_modules
 from partwise.loss.masses import block_masses, entry_masses, interface_share
 from partwise.loss.press import Ends, Pressure, press, sides_of
 from partwise.loss.refresh import RefreshClock, stands_still

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from partwise.errors import TrainingError
 from partwise.graph import UnitMap
 from partwise.graph.activity import InputScales, Usage, silenced, unit_usage
+from partwise.interventions.masks import inside_modules, is_inside, layers_keeping
 from partwise.loss.budget import BACK_OFF, GROWTH
 from partwise.loss.co_usage import Pull, completed_labels, token_graph, tree_labels
-from partwise.loss.masking import inside_modules, is_inside, layers_keeping
 from partwise.loss.masses import interface_share, newman_q_of_masses
 from partwise.loss.resuming import check_units, is_drawn
 from partwise.loss.sharding import (

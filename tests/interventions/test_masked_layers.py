@@ -6,7 +6,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from partwise.graph.transformer import transformer_map
-from partwise.loss.masking import MaskedRun, inside_modules, is_inside, layers_keeping
+from partwise.interventions.masks import MaskedRun, inside_modules, is_inside, layers_keeping
 from partwise.train.gpt import GPT, GPTConfig
 
 

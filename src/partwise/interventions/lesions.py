@@ -9,7 +9,7 @@ from partwise.errors import UnreadableModelError
 from partwise.graph import UnitMap, WeightBlock, unit_map
 from partwise.graph.activity import at_sites, channel_of, per_channel
 from partwise.graph.written_out import written_out
-from partwise.loss.masking import MaskedRun, inside_modules
+from partwise.interventions.masks import MaskedRun, inside_modules
 
 
 class Lesions:

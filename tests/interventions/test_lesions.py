@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import prune
 
-from partwise.capability.lesions import Lesions, without_interfaces
 from partwise.graph import unit_map
+from partwise.interventions.lesions import Lesions, without_interfaces
+from partwise.interventions.masks import MaskedRun, inside_modules
 from partwise.loss import CutTreePenalty
-from partwise.loss.masking import MaskedRun, inside_modules
 
 X = torch.randn(50, 5, generator=torch.Generator().manual_seed(1))
 

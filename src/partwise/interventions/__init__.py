@@ -1,0 +1,1 @@
+"""Running a network changed: units held, weights masked, modules silenced."""
