@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.peers import spectral_blocks
 from partwise.cuttree import cut_tree
 from partwise.graph import UnitGraph
-from partwise.loss.peers import spectral_blocks
 
 
 def leiden(graph: UnitGraph, seed: int = 0) -> NDArray[np.int64]:

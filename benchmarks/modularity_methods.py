@@ -11,15 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks import peers
 from partwise.graph import UnitGraph, UnitMap, unit_map
-from partwise.loss import BudgetedPenalty, CutTreePenalty, l1_penalty, peers
-from partwise.loss.peer_weights import (
-    keep_only,
-    modular_start,
-    pruned_share,
-    top_weights,
-    true_blocks,
-)
+from partwise.loss import BudgetedPenalty, CutTreePenalty, l1_penalty
 from partwise.tasks import Split, Task, task_named
 from partwise.tasks.task import Batch
 from partwise.train import mlp
@@ -266,24 +260,29 @@ def _dmon(arm: Arm) -> Arm:
 
 def _modular_start(arm: Arm) -> Arm:
     labels = peers.even_blocks(arm.units, max(2, arm.setting.modules))
-    keep_only(arm.model, modular_start(arm.model, arm.units, labels, arm.strength))
+    peers.keep_only(arm.model, peers.modular_start(arm.model, arm.units, labels, arm.strength))
     arm.pressure = lambda step: arm.sparse()
     return arm
+
+
+def _keep_largest(arm: Arm, share: float) -> None:
+    peers.keep_only(arm.model, peers.top_weights(arm.model, arm.units, share))
 
 
 def _top_k(arm: Arm) -> Arm:
     def share(step: int) -> float:
         return max(arm.strength, 1 - step / (0.5 * arm.setting.steps) * (1 - arm.strength))
 
-    arm.after = lambda step: keep_only(arm.model, top_weights(arm.model, arm.units, share(step)))
+    arm.after = lambda step: _keep_largest(arm, share(step))
     return arm
 
 
 def _dropout_prune(arm: Arm) -> Arm:
+    start, stop = arm.setting.steps // 2, int(0.9 * arm.setting.steps)
+
     def after(step: int) -> None:
-        cut = pruned_share(step, arm.setting.steps // 2, int(0.9 * arm.setting.steps), arm.strength)
-        if cut:
-            keep_only(arm.model, top_weights(arm.model, arm.units, 1 - cut))
+        if cut := peers.pruned_share(step, start, stop, arm.strength):
+            _keep_largest(arm, 1 - cut)
 
     arm.after = after
     return arm
@@ -323,7 +322,7 @@ def _leiden(arm: Arm) -> Arm:
 
 def _true_blocks(arm: Arm) -> Arm:
     told = (torch.as_tensor(t) for t in (arm.task.true_inputs, arm.task.true_outputs))
-    labels = true_blocks(arm.units, *told).numpy()
+    labels = peers.true_blocks(arm.units, *told).numpy()
     return _penalised(arm, lambda graph: labels)
 
 

@@ -1,7 +1,7 @@
 """What the cut-tree penalty is compared with: other pressures towards modular networks.
 
 Each is a pure function of a model's weights, written from the formula of the work it cites.
-L1 is `l1_penalty`; pruning, modular starts and true blocks are in `peer_weights`.
+L1 is `l1_penalty`; pruning, modular starts and true blocks are in `weights`.
 """
 
 from __future__ import annotations

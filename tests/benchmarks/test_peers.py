@@ -1,10 +1,14 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import partwise
+from benchmarks import peers
 from partwise.graph import unit_graph, unit_map
-from partwise.loss import peer_weights, peers
 from partwise.modules import newman_q
 from partwise.tasks import planted_blocks
 
@@ -130,11 +134,11 @@ def test_gradients_with_respect_to_weights(loss):
 
 def test_top_weights_keep_the_largest_and_their_gradient():
     model = line()
-    kept = peer_weights.top_weights(model, unit_map(model), 0.5)
+    kept = peers.top_weights(model, unit_map(model), 0.5)
     assert kept["0.weight"].tolist() == [[0, -1], [1, 0]]
     kept["0.weight"].sum().backward()
     assert model[0].weight.grad.tolist() == [[0, 1], [1, 0]]
-    peer_weights.keep_only(model, kept)
+    peers.keep_only(model, kept)
     assert model[0].weight.tolist() == [[0, -1], [1, 0]]
 
 
@@ -142,14 +146,14 @@ def test_modular_start_keeps_the_mean_of_equal_blocks():
     model = nn.Sequential(nn.Linear(4, 4))
     nn.init.ones_(model[0].weight)
     units = unit_map(model)
-    started = peer_weights.modular_start(model, units, peers.even_blocks(units, 2))["0.weight"]
+    started = peers.modular_start(model, units, peers.even_blocks(units, 2))["0.weight"]
     assert started[0].tolist() == pytest.approx([1.4, 1.4, 0.6, 0.6])
     assert started.mean().item() == pytest.approx(1.0)
 
 
 def test_true_blocks_share_hidden_units_by_outputs():
     units = unit_map(network((4, 6, 3)))
-    labels = peer_weights.true_blocks(units, torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1]))
+    labels = peers.true_blocks(units, torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1]))
     assert labels.tolist() == [0, 0, 1, 1, 0, 0, 1, 1, 1, 1, 0, 1, 1]
 
 
@@ -161,3 +165,14 @@ def test_even_blocks_can_be_shuffled_within_layers():
         assert torch.equal(
             plain[group.start : group.stop].bincount(), mixed[group.start : group.stop].bincount()
         )
+
+
+def test_pruning_is_gradual():
+    shares = [peers.pruned_share(step, 100, 200, 0.9) for step in (0, 100, 150, 200, 300)]
+    assert shares == pytest.approx([0, 0, 0.7875, 0.9, 0.9])  # 0.9 (1 - 0.5³)
+
+
+def test_the_package_imports_no_peer():
+    for file in Path(partwise.__file__).parent.rglob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        assert not re.search(r"^\s*(from|import) benchmarks", text, re.MULTILINE), file
