@@ -105,7 +105,7 @@ def test_refinement_never_lowers_q(seed):
 def test_a_silenced_module_cannot_tell_its_tokens_apart(apart, corpus):
     model, units, labels = apart
     weights = without_module(model, units, torch.from_numpy(labels), 0)
-    letters, digits = corpus.batch("held", 4, 8, (0,)).split(2)
+    letters, digits = corpus.batch("final", 4, 8, (0,)).split(2)
     silent = torch.func.functional_call(model, weights, (letters,))
     torch.testing.assert_close(silent[0], silent[1])
     assert not torch.allclose(model(letters)[0], model(letters)[1])

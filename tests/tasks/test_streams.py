@@ -49,11 +49,11 @@ def test_batches_are_balanced_repeatable_and_splits_apart():
     counting = character_corpus({"a": "".join(chr(200 + i) for i in range(1000))}).streams[0]
     seen = {
         split: set(counting.sequences(split, 200, 10, np.random.default_rng(0)).flatten().tolist())
-        for split in ("train", "probe", "held")
+        for split in ("train", "claims", "final")
     }
-    assert not seen["train"] & seen["probe"]
-    assert not seen["train"] & seen["held"]
-    assert not seen["probe"] & seen["held"]
+    assert not seen["train"] & seen["claims"]
+    assert not seen["train"] & seen["final"]
+    assert not seen["claims"] & seen["final"]
 
 
 def test_bad_text_is_named(tmp_path):

@@ -54,7 +54,7 @@ def train(rank, ranks, out, kind):
     penalty = SharePenalty(
         model,
         transformer_map(model),
-        lambda step: corpus.batch("probe", 150, CONTEXT, (step,)),
+        lambda step: corpus.batch("claims", 150, CONTEXT, (step,)),
         schedule,
         wrapped,
     )

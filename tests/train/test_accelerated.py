@@ -36,7 +36,7 @@ class Loop:
         self.penalty = AcceleratedPenalty(
             self.accelerator,
             self.model,
-            lambda step: corpus.batch("probe", 150, CONTEXT, (step,)),
+            lambda step: corpus.batch("claims", 150, CONTEXT, (step,)),
             SCHEDULE,
         )
 

@@ -140,7 +140,7 @@ def hf_trainer(tmp_path, texts, checkpoint, **changes):
     )  # fmt: skip
     trainer = ModularTrainer(model=model, args=args, train_dataset=data)
     trainer.penalty = penalty_for(
-        model, lambda step: corpus.batch("probe", 150, 8, (step,)), SCHEDULE
+        model, lambda step: corpus.batch("claims", 150, 8, (step,)), SCHEDULE
     )
     return trainer
 

@@ -62,7 +62,7 @@ def stream_losses(
     for place, stream in enumerate(corpus.streams):
         for i in range(rounds):
             rng = np.random.default_rng((place, i))
-            ids = stream.sequences("held", size, context + 1, rng)
+            ids = stream.sequences("final", size, context + 1, rng)
             output = torch.func.functional_call(model, dict(weights or {}), (ids[:, :-1],))
             logits = logits_of(output)
             losses[stream.name] += token_loss(logits, ids[:, 1:]).item() / rounds
@@ -88,8 +88,8 @@ def causal_language_interface(
 ) -> CausalInterface:
     """Held-out loss in nats per token added by removing the interfaces: all, parts, the worst.
 
-    The worst mask is looked for on 128 sequences of the split `probe`, from all streams alike. All
-    losses are those on sequences of `held`, which no mask was fitted to, by the mean over streams.
+    The worst mask is looked for on 128 sequences of the split `claims`, from all streams alike. All
+    losses are those on sequences of `final`, which no mask was fitted to, by the mean over streams.
 
     Args:
         model: the network; maps (b, t) ids to logits.
@@ -100,8 +100,8 @@ def causal_language_interface(
         sequences: how many the losses are reported on.
         effort: how hard the worst mask is looked for.
     """
-    searched = corpus.batch("probe", SEARCHED, context + 1, (SEARCHED,))
-    held = corpus.batch("held", sequences, context + 1, (SEARCHED,))
+    searched = corpus.batch("claims", SEARCHED, context + 1, (SEARCHED,))
+    held = corpus.batch("final", sequences, context + 1, (SEARCHED,))
 
     def loss_on(ids: Tensor) -> LossOf:
         pieces = ids.to(next(model.parameters()).device).split(AT_ONCE)

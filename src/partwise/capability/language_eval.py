@@ -78,7 +78,7 @@ def sequence_losses(
     model: nn.Module, corpus: Corpus, context: int, count: int = 256, batch: int = 64
 ) -> NDArray[np.float64]:
     """(count,) mean next-token loss of held-out sequences, the same ones for every model."""
-    ids = corpus.batch("held", count, context + 1, (0,))
+    ids = corpus.batch("final", count, context + 1, (0,))
     losses = []
     for part in ids.split(batch):
         logits = logits_of(model(part[:, :-1]))

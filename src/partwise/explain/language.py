@@ -4,10 +4,16 @@ A program is parsed to an abstract syntax tree, every node is checked against a 
 the tree is evaluated directly; nothing is ever handed to Python's own evaluator. Comparisons and
 `and`, `or`, `not` give booleans; `a if condition else b` chooses per sample.
 
+Variables hold a number per sample, or a text (`Words`). Texts compare by `==` and `!=`; `in` asks
+whether a text is one of a tuple, or made of the characters of a string.
+
 >>> import torch
 >>> program = parse_program("1 if x0 > 0.5 and not x1 > 0 else max(x1, 0)")
 >>> program.evaluate({"x0": torch.tensor([1.0, 0.0]), "x1": torch.tensor([-1.0, 3.0])}).tolist()
 [1.0, 3.0]
+>>> token = Words(torch.tensor([0, 1, 2, -1]), ("a", "12", "="))
+>>> parse_program("token in '0123456789' or token == '='").evaluate({"token": token}).tolist()
+[0.0, 1.0, 1.0, 0.0]
 """
 
 from __future__ import annotations
@@ -15,7 +21,7 @@ from __future__ import annotations
 import ast
 import operator
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -23,10 +29,12 @@ import torch
 from torch import Tensor
 
 from partwise.errors import ProgramError
+from partwise.tasks.words import Words
 
 MAX_LENGTH = 4000
 MAX_NODES = 800
 MAX_DEPTH = 40
+MAX_TEXT = 400
 LARGEST = 1e30
 
 _BINARY: dict[type, Callable[[Tensor, Tensor], Tensor]] = {
@@ -61,6 +69,9 @@ _MANY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
+Value = Tensor | Words
+
+
 @dataclass(frozen=True)
 class Program:
     """A checked expression.
@@ -77,20 +88,39 @@ class Program:
     variables: frozenset[str]
     size: int
 
-    def evaluate(self, values: Mapping[str, Tensor]) -> Tensor:
+    def evaluate(self, values: Mapping[str, Value]) -> Tensor:
         """(b,) float value of each sample.
 
         Args:
-            values: (b,) tensor of each variable.
+            values: (b,) numbers or texts of each variable.
 
         Raises:
-            ProgramError: if a variable has no value.
+            ProgramError: if a variable has no value, or the program gives a text.
         """
+        found = self._evaluated(values)
+        if isinstance(found, Words):
+            raise ProgramError(f"program gives a text, wanted a number: {self.text[:80]}")
+        return found.float().expand(_length(values))
+
+    def evaluate_text(self, values: Mapping[str, Value]) -> Words:
+        """The text that the program gives for each sample.
+
+        Args:
+            values: as `evaluate`.
+
+        Raises:
+            ProgramError: if a variable has no value, or the program gives a number.
+        """
+        found = self._evaluated(values)
+        if not isinstance(found, Words):
+            raise ProgramError(f"program gives a number, wanted a text: {self.text[:80]}")
+        return Words(found.ids.expand(_length(values)), found.vocabulary)
+
+    def _evaluated(self, values: Mapping[str, Value]) -> Value:
         unknown = sorted(self.variables - values.keys())
         if unknown:
             raise ProgramError(f"program reads {unknown[0]}, which has no value here: {self.text}")
-        length = max((len(each) for each in values.values()), default=1)
-        return _evaluate(self.tree, values).float().expand(length)
+        return _evaluate(self.tree, values)
 
 
 def parse_program(text: str) -> Program:
@@ -125,6 +155,10 @@ def _children(node: ast.expr) -> list[ast.expr]:
     match node:
         case ast.Constant(value=bool() | int() | float() as number) if abs(number) <= LARGEST:
             return []
+        case ast.Constant(value=str() as text) if len(text) <= MAX_TEXT:
+            return []
+        case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[among]) if _texts(among):
+            return [node.left]
         case ast.Name():
             return []
         case ast.UnaryOp(op=ast.USub() | ast.Not()):
@@ -146,15 +180,89 @@ def _arity_fits(name: str, arguments: int) -> bool:
     return arguments == 1 if name in _FUNCTIONS else name in _MANY and arguments >= 2
 
 
-def _evaluate(node: ast.expr, values: Mapping[str, Tensor]) -> Tensor:
+def _texts(node: ast.expr) -> str | tuple[str, ...] | None:
+    """What may stand to the right of `in`: a string or a tuple of strings; else None."""
+    match node:
+        case ast.Constant(value=str() as text) if 0 < len(text) <= MAX_TEXT:
+            return text
+        case ast.Tuple(elts=parts) | ast.List(elts=parts) if 0 < len(parts) <= MAX_TEXT:
+            texts = tuple(_texts(part) for part in parts)
+            return tuple(t for t in texts if isinstance(t, str)) if _all_text(texts) else None
+    return None
+
+
+def _all_text(values: Sequence[object]) -> bool:
+    return all(isinstance(each, str) for each in values)
+
+
+def _length(values: Mapping[str, Value]) -> int:
+    return max((len(each) for each in values.values()), default=1)
+
+
+def _evaluate(node: ast.expr, values: Mapping[str, Value]) -> Value:
+    match node:
+        case ast.Constant(value=str() as text):
+            return Words(torch.zeros(1, dtype=torch.long), (text,))
+        case ast.Name(id=name) if isinstance(values[name], Words):
+            return values[name]
+        case ast.IfExp():
+            return _chosen(
+                _number(node.test, values) != 0,
+                _evaluate(node.body, values),
+                _evaluate(node.orelse, values),
+            )
+    return _number(node, values)
+
+
+def _chosen(holds: Tensor, body: Value, other: Value) -> Value:
+    if isinstance(body, Words) and isinstance(other, Words):
+        both = body.vocabulary
+        if other.vocabulary is not both:
+            both = tuple(dict.fromkeys([*body.vocabulary, *other.vocabulary]))
+        return Words(torch.where(holds, body.over(both), other.over(both)), both)
+    if isinstance(body, Words) or isinstance(other, Words):
+        raise ProgramError("one side of 'if' gives a text, the other a number")
+    return torch.where(holds, body, other)
+
+
+def _compared(node: ast.Compare, values: Mapping[str, Value]) -> Tensor:
+    """(b,) float, whether a comparison of texts or numbers holds."""
+    if isinstance(node.ops[0], ast.In | ast.NotIn):
+        left, among = _evaluate(node.left, values), _texts(node.comparators[0])
+        if not isinstance(left, Words) or among is None:
+            raise ProgramError("'in' asks about a text")
+        chosen = set(among)
+        whole = isinstance(among, tuple)
+        inside = left.among(lambda t: t in chosen if whole else t != "" and chosen.issuperset(t))
+        return inside if isinstance(node.ops[0], ast.In) else 1 - inside
+    sides = [_evaluate(side, values) for side in (node.left, *node.comparators)]
+    pairs = zip(node.ops, sides, sides[1:], strict=False)
+    return reduce(torch.minimum, [_holds(op, a, b) for op, a, b in pairs])
+
+
+def _holds(op: ast.cmpop, left: Value, right: Value) -> Tensor:
+    if isinstance(left, Words) and isinstance(right, Words):
+        if not isinstance(op, ast.Eq | ast.NotEq):
+            raise ProgramError("texts compare by == and != only")
+        same = ((left.ids >= 0) & (left.ids == right.over(left.vocabulary))).float()
+        return same if isinstance(op, ast.Eq) else 1 - same
+    if isinstance(left, Words) or isinstance(right, Words):
+        raise ProgramError("a text is compared with a number")
+    return _COMPARE[type(op)](left, right).float()
+
+
+def _number(node: ast.expr, values: Mapping[str, Value]) -> Tensor:
     def value(child: ast.expr) -> Tensor:
-        return _evaluate(child, values)
+        found = _evaluate(child, values)
+        if isinstance(found, Words):
+            raise ProgramError(f"cannot compute with a text: {ast.unparse(child)[:80]!r}")
+        return found
 
     match node:
         case ast.Constant(value=number):
             return torch.tensor(float(number))  # type: ignore[arg-type]
         case ast.Name(id=name):
-            return values[name].float()
+            return values[name].float()  # type: ignore[union-attr]
         case ast.UnaryOp(op=ast.Not()):
             return (value(node.operand) == 0).float()
         case ast.UnaryOp():
@@ -166,12 +274,7 @@ def _evaluate(node: ast.expr, values: Mapping[str, Tensor]) -> Tensor:
         case ast.BoolOp():
             return reduce(torch.maximum, ((value(each) != 0).float() for each in node.values))
         case ast.Compare():
-            sides = [value(node.left), *(value(each) for each in node.comparators)]
-            pairs = zip(node.ops, sides, sides[1:], strict=False)
-            links = [_COMPARE[type(op)](a, b).float() for op, a, b in pairs]
-            return reduce(torch.minimum, links)
-        case ast.IfExp():
-            return torch.where(value(node.test) != 0, value(node.body), value(node.orelse))
+            return _compared(node, values)
         case ast.Call(func=ast.Name(id=name)) if name in _MANY:
             return reduce(_MANY[name], (value(each) for each in node.args))
         case ast.Call(func=ast.Name(id=name)):

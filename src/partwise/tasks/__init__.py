@@ -17,6 +17,8 @@ from partwise.tasks.planted import planted_blocks
 from partwise.tasks.playground import playground, two_playgrounds
 from partwise.tasks.sabotage import Trigger, corner_patch, digits_pair_sabotaged, sabotaged
 from partwise.tasks.task import Batch, Head, Rows, Split, Task
+from partwise.tasks.text import Text, TextRows
+from partwise.tasks.words import Words
 
 TASKS: dict[str, Callable[[], Task]] = {
     "digits-pair": digits_pair,
@@ -41,6 +43,10 @@ TASKS: dict[str, Callable[[], Task]] = {
 }
 
 
+Data = Task | Text
+"""Samples with questions, in splits of which no sample is in two."""
+
+
 def task_named(name: str) -> Task:
     """The embedded task of this name.
 
@@ -55,11 +61,15 @@ def task_named(name: str) -> Task:
 __all__ = [
     "TASKS",
     "Batch",
+    "Data",
     "Head",
     "Rows",
     "Split",
     "Task",
+    "Text",
+    "TextRows",
     "Trigger",
+    "Words",
     "corner_patch",
     "planted_blocks",
     "sabotaged",

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,13 +24,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from partwise.errors import DataError
+from partwise.tasks.task import Split, some_of
 
-Split = Literal["train", "probe", "held"]
 SPLITS: dict[Split, tuple[float, float]] = {
     "train": (0.0, 0.85),
-    "probe": (0.85, 0.9),
-    "held": (0.9, 1.0),
+    "claims": (0.85, 0.9),
+    "final": (0.9, 1.0),
 }
+"""Where the tokens of each split begin and end, as shares of a stream."""
 LETTERS = "abcdefghijklmnopqrstuvwxyz '.,\n"
 DIGITS = "0123456789+=;"
 STREAMS = ("letters", "digits", "problems")
@@ -61,6 +62,23 @@ class Stream:
                 f"{length} of one sequence; give more text or a shorter context"
             )
         starts = torch.from_numpy(rng.integers(low, high - length + 1, count))
+        return self.ids[starts[:, None] + torch.arange(length)]
+
+    def documents(self, split: Split, most: int, length: int, rng: np.random.Generator) -> Tensor:
+        """(count, length) token ids: runs of a split that do not overlap, at most `most`.
+
+        Raises:
+            DataError: if the split holds fewer than two.
+        """
+        low, high = (int(len(self.ids) * frac) for frac in SPLITS[split])
+        whole = (high - low) // length
+        if whole < 2:
+            raise DataError(
+                f"stream '{self.name}' has {high - low} tokens in split '{split}', fewer than two "
+                f"documents of {length}; give more text or a shorter context"
+            )
+        chosen = np.sort(some_of(whole, most, rng))
+        starts = torch.from_numpy(low + length * chosen)
         return self.ids[starts[:, None] + torch.arange(length)]
 
 

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from partwise.tasks.words import Words
+
 Split = Literal["train", "claims", "final"]
 """`train` is for training and for a writer's evidence, `claims` for testing what the writer
 said, `final` for the scores that are reported. No sample is in two of them."""
@@ -150,6 +152,19 @@ class Task:
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
         """(b, heads) loss of each sample at each head."""
         return torch.stack([h.losses(outputs, y[:, i]) for i, h in enumerate(self.heads)], 1)
+
+    def losses_of(self, run: Callable[[Tensor], Tensor], rows: Rows) -> Tensor:
+        """(b, heads) loss of whatever runs the network."""
+        return self.losses(run(rows.x), rows.y)
+
+    def answers_of(self, run: Callable[[Tensor], Tensor], rows: Rows, head: int = 0) -> Tensor:
+        """(b,) answers to a head of whatever runs the network."""
+        return self.heads[head].answers(run(rows.x))
+
+    def variables(self, rows: Rows) -> dict[str, Tensor | Words]:
+        """What a program may read of samples: `x{k}` and `answer{k}`, each (b,)."""
+        named: dict[str, Tensor | Words] = {f"x{k}": rows.x[:, k] for k in range(rows.x.shape[1])}
+        return named | {f"answer{k}": rows.y[:, k] for k in range(rows.y.shape[1])}
 
     def correct(self, outputs: Tensor, y: Tensor) -> Tensor:
         """(b, heads) float; 1 where the answer is right; for a value, where it is within 0.1."""

@@ -69,7 +69,7 @@ class GPTTrainer:
         def probe(step: int) -> Tensor:
             pieces = max(1.0, recipe.context / recipe.shares.piece)
             size = math.ceil(recipe.shares.probes / pieces)
-            return corpus.batch("probe", size, recipe.context, (recipe.seed, step))
+            return corpus.batch("claims", size, recipe.context, (recipe.seed, step))
 
         penalty = SharePenalty(model, units, probe, recipe.shares)
         return cls(recipe, corpus, model, units, optimizer, penalty)
