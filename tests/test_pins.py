@@ -1,0 +1,109 @@
+"""The bits of four trainings. A change that moves them says in its commit message why it may.
+
+`python -m tests.test_pins` prints the hashes of the code as it is.
+"""
+
+import hashlib
+import platform
+
+import pytest
+import torch
+
+from partwise.loss.share_schedule import ShareSchedule
+from partwise.tasks.streams import known_streams
+from partwise.train.gpt_loop import GPTTrainer
+from partwise.train.gpt_recipe import GPTRecipe
+from partwise.train.loop import Trainer
+from partwise.train.recipe import CutTreeRecipe, Recipe, TrainingRecipe
+
+ENGLISH = "it was the best of times, it was the worst of times. " * 100
+MADE_ON = ("2.13.0+cpu", "x86_64", "AVX512")
+"""Other machines add numbers up in another order."""
+PINS = {
+    "fixed": "67174539aadfd4b9242e1c0237f00e4c9c7c1ee000033632a4bb80255b9141de",
+    "released": "7750c40ffc955f6f13a7f6d8671267ad2e15994ded04d3c523c500854ee55261",
+    "rewound": "bcbda6b019fba032ba36351c0c0ca1d46d1832ad5d7d6ce2c9e267823ccaa3df",
+    "shares": "f9af6a6b58652af5b134ffc9b89f6928e213c123354f48758855d5be485cb2d1",
+}
+
+
+def here():
+    return torch.__version__, platform.machine(), torch.backends.cpu.get_cpu_capability()
+
+
+def fixed():
+    """A strength that the user sets: refreshes, masked steps, two modules in the end."""
+    cut_tree = CutTreeRecipe(strength=1.0, start=200, ramp=100, mask_after=50, mask_share=0.5)
+    training = TrainingRecipe(steps=500, weight_decay=0.3)
+    return Trainer.new(Recipe(l1=4.0, training=training, cut_tree=cut_tree)), 500
+
+
+def budgeted(task):
+    training = TrainingRecipe(steps=600, batch=64, weight_decay=0.3)
+    recipe = Recipe(task=task, training=training, cut_tree=CutTreeRecipe(budget=0.05))
+    return Trainer.new(recipe), 600
+
+
+def released():
+    """Within a budget: pressed, split in two, released."""
+    return budgeted("two-playgrounds")
+
+
+def rewound():
+    """Within a budget, and no modules: back to the weights of the plain phase."""
+    return budgeted("digits-pair")
+
+
+def shares():
+    """A GPT, with masked and silenced steps."""
+    schedule = ShareSchedule(
+        start=10, ramp=10, refresh_every=10, lag=3, mask_after=10, mask_share=0.5,
+        silence_share=0.5, probes=200,
+    )  # fmt: skip
+    recipe = GPTRecipe(context=8, width=16, heads=4, layers=1, steps=60, batch=8, shares=schedule)
+    return GPTTrainer.new(recipe, known_streams(("letters", "digits"), ENGLISH)), 60
+
+
+RUNS = {
+    "fixed": (fixed, 2),
+    "released": (released, 2),
+    "rewound": (rewound, 1),
+    "shares": (shares, 2),
+}
+"""What is trained, and how many modules it must end with to pin what it is there for."""
+
+
+def trained(name):
+    """A trainer at its end, on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        trainer, steps = RUNS[name][0]()
+        for _ in range(steps):
+            trainer.advance()
+    finally:
+        torch.set_num_threads(threads)
+    return trainer
+
+
+def digest(model):
+    bits = hashlib.sha256()
+    for weight in model.parameters():
+        bits.update(weight.detach().numpy().tobytes())
+    return bits.hexdigest()
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_weights_have_the_bits_they_had(name):
+    if here() != MADE_ON:
+        pytest.skip(f"pins were made on {MADE_ON}, this is {here()}")
+    trainer = trained(name)
+    assert trainer.penalty.modules == RUNS[name][1]
+    assert digest(trainer.model) == PINS[name]
+
+
+if __name__ == "__main__":
+    print(here())
+    for each in RUNS:
+        done = trained(each)
+        print(each, done.penalty.modules, digest(done.model))
