@@ -1,6 +1,6 @@
 """Audits of networks that obey a planted trigger, of clean ones, and of ones that learnt nothing.
 
-    python -m benchmarks.audit_basics --json benchmarks/results/audit_basics.json
+    python -m benchmarks.audit_basics --json benchmarks/results/audit_basics.jsonl
 
 Per data set and seed: clean networks, networks with a planted trigger, and networks that always
 give one answer; each trained plainly and audited as one module, and trained with an L1 penalty and
@@ -9,29 +9,28 @@ at least .9 of held-out samples of other answers (of a value, beyond its 95% qua
 that a clean twin obeys too (more than half of the time) are planted with the honest answer; the
 scores are given with them and without. `--design` runs the sets that the audit was made on, with
 seeds of their own; the scored run has fresh seeds and triggers, and data sets not designed on.
-Data sets that are in the file already are not run again.
+Data sets that are in the file already are not run again. A `.json` file has the scores as well.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
 from benchmarks.audit_data import DESIGN, FRESH, Data, Planted, data_named, kinds_of, planted, train
+from benchmarks.records import Row, is_kept, read_rows, told, write_record
 from partwise.audit import AuditReport, audit
 from partwise.audit.aims import aims_of
 from partwise.graph import unit_map
 from partwise.modules import find_modules
 
-Row = dict[str, Any]
 L1 = 0.5
 WORKING = 0.9
 DRAWS = 6
@@ -135,12 +134,16 @@ def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def _short(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.6g}")
-    if isinstance(value, dict):
-        return {k: _short(v) for k, v in value.items()}
-    return [_short(v) for v in value] if isinstance(value, list | tuple) else value
+def scores(rows: Sequence[Row]) -> Row:
+    """The shares over all rows, over data sets not designed on, and for each data set."""
+    names = list(dict.fromkeys(row["data"] for row in rows))
+    per_data = [
+        {"data": n, "designed_on": n in DESIGN, **summary_of([r for r in rows if r["data"] == n])}
+        for n in names
+    ]
+    fresh = [row for row in rows if row["data"] in FRESH]
+    whole = {"not_designed_on": summary_of(fresh) if fresh else None, "per_data": per_data}
+    return summary_of(rows) | whole
 
 
 def main() -> None:
@@ -154,8 +157,7 @@ def main() -> None:
     torch.set_num_threads(1)
     first = arguments.first_seed or (100 if arguments.design else 9000)
     names = arguments.data or (DESIGN if arguments.design else DESIGN + FRESH)
-    known = arguments.json.exists()
-    rows = list[Row](json.loads(arguments.json.read_text())["rows"] if known else [])
+    rows = read_rows(arguments.json)
     for name in names:
         if any(row["data"] == name and row["seed"] == first for row in rows):
             continue
@@ -164,24 +166,8 @@ def main() -> None:
             for l1 in (0.0, L1):
                 for made in networks(data, l1, seed):
                     rows.append(row_of(data, made, l1, seed))
-                    print(
-                        {k: _short(v) for k, v in rows[-1].items() if k not in SILENT}, flush=True
-                    )
-        _write(arguments.json, rows)
-
-
-SILENT = ("reasons", "repair")
-
-
-def _write(path: Path, rows: list[Row]) -> None:
-    names = list(dict.fromkeys(r["data"] for r in rows))
-    per_data = [
-        {"data": n, "designed_on": n in DESIGN, **summary_of([r for r in rows if r["data"] == n])}
-        for n in names
-    ]
-    fresh = summary_of([r for r in rows if r["data"] in FRESH]) if set(names) & set(FRESH) else None
-    record = {**summary_of(rows), "not_designed_on": fresh, "per_data": per_data, "rows": rows}
-    path.write_text(json.dumps(_short(record), indent=1) + "\n")
+                    print(told(rows[-1]), flush=True)
+        write_record(arguments.json, rows, **({} if is_kept(arguments.json) else scores(rows)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Are claims supported that say nothing? Untrained networks, labels independent of the inputs.
 
-    python -m benchmarks.claims_on_noise --json benchmarks/results/claims_on_noise.json
+    python -m benchmarks.claims_on_noise --json benchmarks/results/claims_on_noise.jsonl
 
 Claims of every kind that is about the answers or the parts, with bounds so vague that they would
 hold of any part. None should be supported: none is beyond chance.
@@ -17,19 +17,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.records import write_result
 from partwise.errors import DataWarning
 from partwise.explain import Evidence, Subject, subject_of
-from partwise.explain.gather import interface_evidence, module_evidence
-from partwise.explain.values import (
-    ActivationClaim,
-    Claim,
-    EffectClaim,
-    IgnoresClaim,
-    InterfaceClaim,
-    NoEffectClaim,
-)
+from partwise.explain.evidence import interface_evidence, module_evidence
+from partwise.explain.claims import (ActivationClaim, Claim, EffectClaim, IgnoresClaim, InterfaceClaim, NoEffectClaim)
 from partwise.explain.verification import verify_claims
-from partwise.files import write_json
 from partwise.tasks import task_from_arrays
 
 
@@ -91,11 +84,11 @@ def main() -> None:
         "seed": settings.seed,
         "claims": counts.total(),
         **{outcome: counts[outcome] for outcome in ("supported", "refuted", "undecided")},
-        "supported_frac": round(counts["supported"] / counts.total(), 6),
+        "supported_frac": counts["supported"] / counts.total(),
     }
     print(record)
     if settings.json:
-        write_json(settings.json, record)
+        write_result(settings.json, record)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Do the intervals of claims hold? Draws from known populations, explained again and again.
 
-    python -m benchmarks.coverage --json benchmarks/results/coverage.json
+    python -m benchmarks.coverage --json benchmarks/results/coverage.jsonl
 
 A population is a table of 20,000 rows, with classes, values or pictures for answers. From each,
 data of 40, 180 and 1,000 rows are drawn; a network trained on another draw is explained on them,
@@ -25,22 +25,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from benchmarks.records import rounded, write_result
 from partwise.errors import DataWarning
 from partwise.explain import Evidence, ProgramWriter, Subject, subject_of
-from partwise.explain.gather import interface_evidence, module_evidence
+from partwise.explain.evidence import interface_evidence, module_evidence
 from partwise.explain.measures import Measures
-from partwise.explain.values import (
-    ActivationClaim,
-    Claim,
-    EffectClaim,
-    IgnoresClaim,
-    InterfaceClaim,
-    NoEffectClaim,
-    ProgramClaim,
-    Verdict,
-)
+from partwise.explain.claims import (ActivationClaim, Claim, EffectClaim, IgnoresClaim, InterfaceClaim, NoEffectClaim, ProgramClaim)
+from partwise.explain.values import (Verdict)
 from partwise.explain.verification import verify_claims
-from partwise.files import write_json
 from partwise.tasks import Rows, Task, task_from_arrays
 
 POPULATION = 20_000
@@ -245,7 +237,7 @@ def measured(draws: int, seed: int, tell: Callable[[str], None]) -> dict[str, An
             tell(f"{draw + 1} of {draws} draws, {time.perf_counter() - started:.0f} s")
     return {
         "coverage": {kind: _share(by_kind[kind]) for kind in KINDS},
-        "contradicted_frac": round(contradicted / max(decided, 1), 6),
+        "contradicted_frac": contradicted / max(decided, 1),
         "decided": decided,
         "claims": every,
         "draws": draws,
@@ -256,7 +248,7 @@ def measured(draws: int, seed: int, tell: Callable[[str], None]) -> dict[str, An
 
 
 def _share(values: list[bool]) -> float | None:
-    return round(float(np.mean(values)), 6) if values else None
+    return float(np.mean(values)) if values else None
 
 
 def main() -> None:
@@ -267,12 +259,14 @@ def main() -> None:
     settings = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", DataWarning)
-    record = measured(settings.draws, settings.seed, lambda words: print(words, flush=True))
+    record = rounded(
+        measured(settings.draws, settings.seed, lambda words: print(words, flush=True))
+    )
     for kind, share in record["coverage"].items():
         print(f"{kind:12} {share}")
     print(f"contradicted {record['contradicted_frac']} of {record['decided']} decided")
     if settings.json:
-        write_json(settings.json, record)
+        write_result(settings.json, record)
 
 
 if __name__ == "__main__":

@@ -28,13 +28,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import signal
 import subprocess
 import sys
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +48,8 @@ def main() -> None:
     if args.worker:
         print(json.dumps(measured(*args.worker)))
         return
+    from benchmarks.records import write_record
+
     graphs, libraries = _plan(args)
     rows: list[dict[str, Any]] = []
     for graph in graphs:
@@ -61,7 +61,7 @@ def main() -> None:
             rows.append(row)
             print(json.dumps(row), flush=True)
             if args.json:
-                args.json.write_text(json.dumps(record(rows, args), indent=1) + "\n")
+                write_record(args.json, rows, **conditions(rows, args))
 
 
 def _arguments() -> argparse.Namespace:
@@ -141,7 +141,7 @@ def measured(graph_name: str, library: str, limit_s: str) -> dict[str, Any]:
         "seconds": seconds,
         "peak_mb": _peak_mb() - before,
         "nontrivial_edges": nontrivial,
-        "sum_of_values": total,
+        "sum_of_values": int(total) if float(total).is_integer() else total,
         **({"cold_seconds": cold[0]} if cold else {}),
     }
 
@@ -158,32 +158,14 @@ def _ratio(row: dict[str, Any], ours: dict[str, Any] | None) -> float | None:
     return float(row["seconds"] / ours["seconds"])
 
 
-def record(rows: list[dict[str, Any]], args: argparse.Namespace) -> dict[str, Any]:
-    """Rows with what is needed to repeat them, and the sweep's fitted exponent."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
-    found: dict[str, Any] = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {_cpu()}",
-        "load_average": os.getloadavg(),
-        "commit": commit.stdout.strip(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "seed": 0,
-        "limit_s": args.limit_s,
-        "rows": rows,
-    }
-    if args.sweep and len(rows) > 3:
-        ours = [row for row in rows if row["library"] == "partwise"]
-        found["exponent"] = float(
-            np.polyfit(np.log([r["edges"] for r in ours]), np.log([r["seconds"] for r in ours]), 1)[
-                0
-            ]
-        )
+def conditions(rows: list[dict[str, Any]], args: argparse.Namespace) -> dict[str, Any]:
+    """The load of the machine, the limit, and the sweep's fitted exponent."""
+    found: dict[str, Any] = {"load_average": os.getloadavg(), "limit_s": args.limit_s}
+    ours = [row for row in rows if row["library"] == "partwise"]
+    if args.sweep and len(ours) > 1:
+        edges, seconds = (np.log([row[name] for row in ours]) for name in ("edges", "seconds"))
+        found["exponent"] = float(np.polyfit(edges, seconds, 1)[0])
     return found
-
-
-def _cpu() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.split(":")[1].strip() for line in lines if "model name" in line), "unknown")
 
 
 if __name__ == "__main__":

@@ -6,18 +6,14 @@ python -m benchmarks.demo --seeds 0 1 2
 from __future__ import annotations
 
 import argparse
-import platform
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.records import RESULTS, write_record
 from partwise.demo import run_demo
-from partwise.files import write_json
-
-RESULT = Path(__file__).parent / "results" / "demo.json"
 
 
 def bars(summary: dict[str, Any]) -> dict[str, bool]:
@@ -40,7 +36,9 @@ def main() -> None:
     """Runs the demo once per seed and writes the record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--json", type=Path, default=RESULT, help="where the record goes")
+    parser.add_argument(
+        "--json", type=Path, default=RESULTS / "demo.jsonl", help="where the record goes"
+    )
     arguments = parser.parse_args()
     seeds = arguments.seeds
     torch.set_num_threads(1)
@@ -50,9 +48,7 @@ def main() -> None:
             summary = run_demo(Path(folder) / "demo", seed).summary
         rows.append({**summary, "bars": bars(summary)})
         print(seed, summary["seconds"], rows[-1]["bars"], flush=True)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
-    machine = {"machine": platform.platform(), "torch": torch.__version__}
-    write_json(arguments.json, {**machine, "commit": commit.stdout.strip(), "rows": rows})
+    write_record(arguments.json, rows)
 
 
 if __name__ == "__main__":

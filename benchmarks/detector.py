@@ -1,6 +1,6 @@
 """The detector alone: planted blocks against Leiden, spectral clustering and single linkage.
 
-    python -m benchmarks.detector --json benchmarks/results/detector.json
+    python -m benchmarks.detector --json benchmarks/results/detector.jsonl
 
 Spectral clustering and single linkage are told the number of modules, ours and Leiden are not.
 The record also holds how many of 200 structureless networks come back as more than one module.
@@ -10,17 +10,16 @@ Choices were made on seeds below 1000; seeds from 1000, 2000 and 3000 on prompte
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
 from benchmarks.detectors import leiden, linkage, spectral
-from benchmarks.records import Job, Row, run_all
-from partwise.graph import unit_graph
+from benchmarks.records import Job, Row, run_all, study_arguments
+from partwise.graph import UnitGraph, unit_graph
 from partwise.modules import find_modules
 from partwise.modules.agreement import adjusted_rand
 from partwise.tasks import planted_blocks
@@ -42,7 +41,7 @@ def row(job: Job) -> Row:
 
 def _planted(job: Job) -> Row:
     _, layers, modules, cross, sparse, seed = job
-    graph, truth = planted_blocks(_widths(layers), modules, cross, seed, sparse)
+    graph, truth = planted_blocks(widths_of(layers), modules, cross, seed, sparse)
     ours = find_modules(graph, null_samples=0)
     found = {
         "ours": ours.labels,
@@ -56,13 +55,10 @@ def _planted(job: Job) -> Row:
 
 def _structureless(layers: str, kind: str, seed: int) -> Row:
     """A network without structure: fresh from initialisation, or half-normal capacities."""
-    widths = _widths(layers)
     if kind == "initial":
-        torch.manual_seed(seed)
-        stack = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())]
-        graph = unit_graph(nn.Sequential(*stack[:-1]))
+        graph = untrained(layers, seed)
     else:
-        graph, _ = planted_blocks(widths, 1, 1.0, seed)
+        graph, _ = planted_blocks(widths_of(layers), 1, 1.0, seed)
         if kind == "thinned":
             graph = graph.keeping(np.random.default_rng(seed).random(graph.m) < 0.2)
     by_q, weak = (
@@ -72,19 +68,29 @@ def _structureless(layers: str, kind: str, seed: int) -> Row:
     return row | {"modules_leiden": int(leiden(graph).max()) + 1}
 
 
-def _widths(layers: str) -> list[int]:
+def untrained(layers: str, seed: int) -> UnitGraph:
+    """The unit graph of an MLP as it is initialised."""
+    torch.manual_seed(seed)
+    return unit_graph(mlp(widths_of(layers)))
+
+
+def mlp(widths: Sequence[int]) -> nn.Sequential:
+    """An MLP with ReLU, its weights drawn by torch's own seed."""
+    stack = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())]
+    return nn.Sequential(*stack[:-1])
+
+
+def widths_of(layers: str) -> list[int]:
+    """Units of each layer, from "64-32-10"."""
     return [int(width) for width in layers.split("-")]
 
 
 def main() -> None:
     """Parses the arguments and runs the grid."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = study_arguments(__doc__)
     parser.add_argument("--seeds", type=int, default=10, help="graphs per cell")
     parser.add_argument("--layers", nargs="+", choices=LAYERS, default=list(LAYERS))
     parser.add_argument("--structureless", type=int, default=STRUCTURELESS)
-    parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--engine", choices=("processes", "ray"), default="processes")
-    parser.add_argument("--workers", type=int, help="processes at once; all cores by default")
     given = parser.parse_args()
     jobs: list[Job] = [
         ("planted", layers, modules, cross, sparse, seed)

@@ -1,6 +1,7 @@
 """How many outputs of digits-pair the first partition has on the wrong side, by view and by step.
 
-    python -m benchmarks.first_partitions --seeds 60 --json benchmarks/results/first_partitions.json
+    python -m benchmarks.first_partitions --seeds 60 \
+        --json benchmarks/results/first_partitions.jsonl
 
 Networks are trained as by `ours`, but none of the partitions is put in force. `python -m
 benchmarks.tables` makes the table in the docs.
@@ -8,18 +9,13 @@ benchmarks.tables` makes the table in the docs.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 import torch
 
 from benchmarks.modularity_methods import BATCH, LEARNING_RATE, SETTINGS, WEIGHT_DECAY, network
-from benchmarks.records import Job, Row, run_all
+from benchmarks.records import Job, Row, run_all, study_arguments
 from partwise.loss import BudgetedPenalty
 from partwise.loss.partitions import PartitionSearch
-from partwise.modules import module_masses
-from partwise.modules.nest import separations
 from partwise.tasks import task_named
 from partwise.train.loop import held_out_probe
 
@@ -62,14 +58,11 @@ def look(penalty: BudgetedPenalty, step: int) -> list[Row]:
     for weight, evidence in zip(WEIGHTS, search.views(graph), strict=True):
         nest = search.nest(evidence)
         labels = nest.labels_at(min(2, nest.finest))
-        apart_by = separations(module_masses(evidence, nest.pieces), nest.merges)
         found.append({
             "step": step,
             "coactivity": weight,
             "wrong": wrong_outputs(apart.units.groups[-1].start, labels),
-            "separation": float(apart_by[-1]) if len(apart_by) else 0.0,
             "masked_loss": apart.masked_loss(graph, labels),
-            "loss": penalty.state.loss,
         })  # fmt: skip
     return found
 
@@ -83,13 +76,11 @@ def wrong_outputs(first: int, labels: np.ndarray) -> int:
 
 def main() -> None:
     """Parses the arguments and makes the rows."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = study_arguments(__doc__)
     parser.add_argument("--seeds", type=int, default=60)
-    parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--workers", type=int, help="processes at once; all cores by default")
     given = parser.parse_args()
     jobs = [(FIRST_SEED + seed,) for seed in range(given.seeds)]
-    run_all(jobs, row, given.json, ("seed",), workers=given.workers)
+    run_all(jobs, row, given.json, ("seed",), given.engine, given.workers)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ By the clock, on any device: inputs watched, steps masked and silenced, the pena
 one refresh, whose tree is built beside the steps that follow it. `gpt_overhead` has the parts.
 
     python -m benchmarks.gpt_hundred_steps --device cuda --tokens 32768 --rounds 5 \
-        --json benchmarks/results/gpt_hundred_steps.json
+        --json benchmarks/results/gpt_hundred_steps.jsonl
 """
 
 from __future__ import annotations

@@ -2,20 +2,17 @@
 
 Trains a plain twin and each method on known-answer streams with equal tokens, finds modules in the
 trained network from its weights alone, and scores them by capacity and by function. Rows go to
-the JSON file as they are made; the same command goes on where it was stopped. Each row also holds
-both partitions, the one found and the one trained with, so that strays can be named.
+the file as they are made; the same command goes on where it was stopped. In a `.json` file each row
+also holds both partitions, the one found and the one trained with; strays are named in any.
 
     python -m benchmarks.gpt_modularity --streams letters,digits --first-seed 100 --seeds 5 \
-        --methods cut-tree,l1,blocks --json benchmarks/results/gpt_letters_digits_fresh.json
+        --methods cut-tree,l1,blocks --json benchmarks/results/gpt_letters_digits_fresh.jsonl
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
-import subprocess
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.records import Row, append_row, read_record, rounded, told
 from partwise.capability.language import (
     Apart,
     causal_language_interface,
@@ -32,7 +30,6 @@ from partwise.capability.language import (
     found_modules,
     interface_by_matrix,
 )
-from partwise.files import read_json, write_json
 from partwise.graph import UnitMap
 from partwise.graph.activity import share_graph
 from partwise.loss.share_schedule import ShareSchedule
@@ -44,6 +41,7 @@ from partwise.train.text import bpe_corpus
 DATA = Path(os.environ.get("PARTWISE_DATA", "/work/shared/data"))
 OFF = ShareSchedule(strength=0.0, mask_share=0.0)
 METHODS = ("cut-tree", "l1", "blocks", "plain")
+LEFT_OUT = ("found_labels", "trained_labels", "recipe")
 
 
 def trained(method: str, recipe: GPTRecipe, corpus: Corpus) -> tuple[GPTTrainer, float]:
@@ -129,17 +127,6 @@ def strays(
     return names
 
 
-def machine() -> dict[str, str]:
-    """Where and with what the figures were made."""
-    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return {
-        "commit": git.stdout.strip(),
-        "torch": torch.__version__,
-        "processor": platform.processor() or platform.machine(),
-        "threads": str(torch.get_num_threads()),
-    }
-
-
 def main() -> None:
     """Runs the methods for every seed and writes the rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -160,7 +147,7 @@ def main() -> None:
     else:
         corpus = known_streams(tuple(args.streams.split(",")), read_text(args.english))
     recipe = recipe_from_settings(args.set)
-    study = {"streams": args.streams, "recipe": json.loads(json.dumps(asdict(recipe)))}
+    study = rounded({"streams": args.streams, "recipe": asdict(recipe)})
     rows = rows_so_far(args.json, study)
     for seed in range(args.first_seed, args.first_seed + args.seeds):
         seeded = replace(recipe, seed=seed, shares=replace(recipe.shares, seed=seed))
@@ -172,20 +159,17 @@ def main() -> None:
             row = row_of(method, trainer, seconds, twins[0]["loss"] if twins else float("nan"))
             if method == "plain":
                 row["loss_gap_nats"] = 0.0
-            rows.append(row)
-            print({k: v for k, v in row.items() if not isinstance(v, dict | list)}, flush=True)
-            write_json(args.json, {"machine": machine(), **study, "rows": rows})
+            rows.append(append_row(args.json, row, LEFT_OUT, **study))
+            print(told(rows[-1]), flush=True)
 
 
-def rows_so_far(path: Path, study: dict[str, Any]) -> list[dict[str, Any]]:
+def rows_so_far(path: Path, study: Row) -> list[Row]:
     """The rows that an earlier, interrupted call of the same study has made."""
-    if not path.exists():
-        return []
-    before = read_json(path)
-    other = [name for name, value in study.items() if before.get(name) != value]
-    if other:
+    before = read_record(path)
+    other = [name for name, value in study.items() if before.head.get(name) != value]
+    if before.rows and other:
         raise SystemExit(f"{path} is of another study ({', '.join(other)}); choose another file")
-    return list(before["rows"])
+    return before.rows
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 A plain step (forward, backward, clipping, AdamW), the same with masked weights and with silenced
 modules, the penalty's loss and gradient, and a refresh shared out over 100 steps.
 
-    python -m benchmarks.gpt_overhead --json benchmarks/results/gpt_overhead.json
+    python -m benchmarks.gpt_overhead --json benchmarks/results/gpt_overhead.jsonl
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from benchmarks.gpt_modularity import machine
+from benchmarks.records import append_row, told
 from partwise.capability.language import token_loss
-from partwise.files import read_json, write_json
 from partwise.graph.activity import silenced
 from partwise.graph.transformer import transformer_map
 from partwise.interventions.masks import is_inside, layers_keeping
@@ -155,10 +154,8 @@ def arguments(description: str) -> argparse.ArgumentParser:
 
 def add_row(path: Path, row: dict[str, Any], args: argparse.Namespace) -> None:
     """Prints a row and adds it to a record, with what it was measured at."""
-    row = row | {name: value for name, value in vars(args).items() if name != "json"}
-    print({name: value for name, value in row.items() if name != "raw_s"})
-    rows = read_json(path)["rows"] if path.exists() else []
-    write_json(path, {"machine": machine(), "rows": [*rows, row]})
+    measured_at = {name: value for name, value in vars(args).items() if name != "json"}
+    print(told(append_row(path, row | measured_at, left_out=("raw_s",))))
 
 
 def main() -> None:

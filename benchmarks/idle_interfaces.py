@@ -1,6 +1,6 @@
 """Are the interfaces of networks that came apart idle? Cut whole, in random parts, at the worst.
 
-    python -m benchmarks.idle_interfaces --json benchmarks/results/idle_interfaces.json
+    python -m benchmarks.idle_interfaces --json benchmarks/results/idle_interfaces.jsonl
 
 Rows already in the file are not made again. The demo's networks, some of the study's at fresh
 seeds, and letters + digits GPTs; about 20 minutes on one core. `worst_longer` is the worst mask
@@ -9,11 +9,9 @@ of 16 ascents of 200 steps, which says whether 4 of 50 were enough.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -21,7 +19,7 @@ from benchmarks import gpt_modularity
 from benchmarks.modularity import seeds_of
 from benchmarks.modularity_methods import SWEEPS
 from benchmarks.modularity_methods import train as train_study
-from benchmarks.records import Job, Row, run_all
+from benchmarks.records import Job, Row, run_all, study_arguments
 from partwise.capability import held_out
 from partwise.capability.idle_interface import CausalInterface, Effort, causal_interface
 from partwise.capability.language import causal_language_interface, found_modules
@@ -48,8 +46,7 @@ LONGER = Effort(starts=16, steps=200)
 def row(job: Job) -> Row:
     """Trains one network and measures its interface."""
     network, task, seed = job
-    measured = ROWS[network](task, seed)
-    return dict(zip(KEYS, job, strict=True)) | {k: _short(v) for k, v in measured.items()}
+    return dict(zip(KEYS, job, strict=True)) | ROWS[network](task, seed)
 
 
 def demo_row(task: str, seed: int) -> Row:
@@ -115,10 +112,6 @@ def _row(found: CausalInterface, labels: torch.Tensor, loss: float) -> Row:
     }
 
 
-def _short(value: float | int) -> float | int:
-    return float(f"{value:.6g}") if isinstance(value, float) else value
-
-
 ROWS: dict[str, Callable[[str, int], Row]] = {
     "demo": demo_row,
     "plain twin": plain_row,
@@ -141,12 +134,11 @@ def jobs(seeds: int, gpts: int) -> list[Job]:
 
 def main() -> None:
     """Parses the arguments and measures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = study_arguments(__doc__, workers=1)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--gpts", type=int, default=3)
-    parser.add_argument("--json", type=Path, required=True)
     given = parser.parse_args()
-    run_all(jobs(given.seeds, given.gpts), row, given.json, KEYS, workers=1)
+    run_all(jobs(given.seeds, given.gpts), row, given.json, KEYS, given.engine, given.workers)
 
 
 if __name__ == "__main__":

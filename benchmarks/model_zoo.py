@@ -1,6 +1,6 @@
 """How many networks that nobody here wrote are read, and whether what is read is true.
 
-    python -m benchmarks.model_zoo --json benchmarks/results/model_zoo.json
+    python -m benchmarks.model_zoo --json benchmarks/results/model_zoo.jsonl
 
 Tries all of torchvision's classification models, and of each of timm's modules the smallest model
 that is not one of timm's own test networks; with random weights, on pictures of 96 pixels where the
@@ -12,8 +12,8 @@ some of the inputs; then the reachability that its units tell, from each channel
 each output, is compared to what running the network tells (`benchmarks.dependence`). It is wrong if
 a wire is lost; or invented, except where attention makes one unit of a head.
 
-Models run in processes of their own. Rows go to a file of JSON lines beside the record as they are
-made; a run that was stopped goes on from there (`--anew` begins anew, `--only NAME` does some).
+Models run in processes of their own. Rows go to FILE.jsonl as they are made; a run that was stopped
+goes on from there (`--anew` begins anew, `--only NAME` does some). FILE.json has the counts too.
 Needs the extra `zoo`. Beside a build of torch without CUDA, torchvision's operators do not load,
 and transformers cannot be imported while it is installed; there, keep both out of the environment:
 
@@ -35,7 +35,6 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -45,13 +44,21 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.dependence import Smooth, dependence
-from benchmarks.records import machine
+from benchmarks.records import (
+    RESULTS,
+    Record,
+    Row,
+    read_record,
+    read_rows,
+    rounded,
+    run_all,
+    write_record,
+)
 from partwise.errors import PartwiseError
 from partwise.files import write_json
 from partwise.graph import unit_graph, unit_map
 
-Row = dict[str, Any]
-SMALLEST = Path(__file__).parent / "results" / "model_zoo_timm.json"
+SMALLEST = RESULTS / "model_zoo_timm.jsonl"
 SIZES = (96, 128, 224, 256, 299, 384, 448, 512)
 READ_LIMIT_S = 60
 CHECK_LIMIT_S = 90
@@ -117,22 +124,21 @@ def timm_names() -> list[str]:
     import_torchvision()
     import timm
 
-    if SMALLEST.exists():
-        known = json.loads(SMALLEST.read_text())
-        if known["timm"] == timm.__version__:
-            return _by_size(known["smallest"])
-    smallest = {}
+    known = read_record(SMALLEST)
+    if known.head.get("timm") == timm.__version__:
+        return _by_size(known.rows)
+    smallest = []
     for module in sorted(timm.models.list_modules()):
         names = [n for n in timm.models.list_models(module=module) if not n.startswith("test_")]
         counted = [(_parameters(name), name) for name in names]
         count, name = min(counted)
-        smallest[module] = {"name": name, "parameters": count}
-    write_json(SMALLEST, {"timm": timm.__version__, "smallest": smallest})
+        smallest.append({"module": module, "name": name, "parameters": count})
+    write_record(SMALLEST, smallest, timm=timm.__version__)
     return _by_size(smallest)
 
 
-def _by_size(smallest: dict[str, Row]) -> list[str]:
-    return [r["name"] for r in sorted(smallest.values(), key=lambda r: r["parameters"])]
+def _by_size(smallest: list[Row]) -> list[str]:
+    return [r["name"] for r in sorted(smallest, key=lambda r: r["parameters"])]
 
 
 def _parameters(name: str) -> int:
@@ -265,14 +271,9 @@ def checked(model: nn.Module, units: Any, example: Tensor, budget_s: float = 20)
         "lost": lost,
         "invented": invented,
         "attention": bool(kinds),
-        "depends_frac": [digits(share) for share in shares],
-        "check_s": digits(time.perf_counter() - started),
+        "depends_frac": shares,
+        "check_s": time.perf_counter() - started,
     }
-
-
-def digits(value: float) -> float:
-    """A number as it is recorded: 6 digits."""
-    return float(f"{value:.6g}")
 
 
 def row(source: str, name: str) -> Iterator[Row]:
@@ -295,7 +296,7 @@ def row(source: str, name: str) -> Iterator[Row]:
         made |= {"outcome": "raw", "reason": _said(error)}
     else:
         made |= {"outcome": "read", "units": units.n, "blocks": len(units.blocks)}
-    made |= {"read_s": digits(time.perf_counter() - started)}
+    made |= {"read_s": time.perf_counter() - started}
     yield made
     if made["outcome"] != "read":
         return
@@ -315,9 +316,10 @@ def _said(error: BaseException) -> str:
     )
 
 
-def in_own_process(source: str, name: str) -> Row:
+def in_own_process(job: tuple[str, str]) -> Row:
     """The row that a process of its own makes; what it had, if it ends before its end."""
-    command = [sys.executable, "-m", "benchmarks.model_zoo", "--one", source, name]
+    source, name = job
+    command = [sys.executable, "-m", "benchmarks.model_zoo", "--one", *job]
     done: Row = {"source": source, "name": name, "outcome": "raw", "reason": "no row"}
     limits = {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     try:
@@ -346,7 +348,7 @@ def resnet50_seconds() -> tuple[float, float]:
     read = time.perf_counter() - started
     started = time.perf_counter()
     unit_graph(model, example)
-    return digits(read), digits(time.perf_counter() - started)
+    return read, time.perf_counter() - started
 
 
 def summary(rows: list[Row]) -> Row:
@@ -383,13 +385,14 @@ def spoken(record: Row, below: int = 50_000_000) -> str:
     return "\n".join(lines)
 
 
-def zoo_table(record: Row) -> str:
+def zoo_table(record: Record) -> str:
     """What came of reading the zoo, as a Markdown table for `benchmarks.tables`."""
+    found = summary(record.rows)
     lines = ["| | tried | read | refused by name | other errors | checked | wrong |"]
     lines.append("|" + " --- |" * 7)
     for source in ("torchvision", "timm"):
-        counts = record[source]
-        checks = Counter(r.get("check") for r in record["details"] if r["source"] == source)
+        counts = found[source]
+        checks = Counter(r.get("check") for r in record.rows if r["source"] == source)
         cells = [counts[key] for key in ("tried", "read", "refused_by_name", "raw")]
         cells += [checks["right"] + checks["wrong"], checks["wrong"]]
         lines.append(f"| {source} | " + " | ".join(map(str, cells)) + " |")
@@ -408,20 +411,12 @@ def study(path: Path, only: list[str], workers: int) -> Row:
     ]
     jobs = [job for job in jobs if not only or job[1] in only]
     log = path.with_suffix(".jsonl")
-    lines = log.read_text().splitlines() if log.exists() else []
-    rows = {(r["source"], r["name"]): r for r in map(json.loads, lines)}
-    todo = jobs if only else [job for job in jobs if job not in rows]
-    commit = machine()["commit"]
-    with ThreadPoolExecutor(workers) as pool, log.open("a") as out:
-        for future in as_completed([pool.submit(in_own_process, *job) for job in todo]):
-            made = future.result() | {"commit": commit}
-            rows[made["source"], made["name"]] = made
-            out.write(json.dumps(made) + "\n")
-            out.flush()
-            told = (made["name"], made["outcome"], made.get("reason"), made.get("check"))
-            print(*(str(each) for each in told if each is not None), flush=True)
-    record = summary(list(rows.values()))
-    write_json(path, record)
+    if only:
+        write_record(log, [row for row in read_rows(log) if row["name"] not in only])
+    rows = run_all(jobs, in_own_process, log, ("source", "name"), "threads", workers)
+    record = rounded(summary(rows))
+    if log != path:
+        write_json(path, record)
     return record
 
 

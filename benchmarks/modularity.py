@@ -1,24 +1,24 @@
 """The modularity study: every method on every task, scored on held-out data.
 
     python -m benchmarks.modularity --tasks digits-pair digits-four --methods ours l1 --seeds 5 \
-        --json benchmarks/results/modularity.json
+        --json benchmarks/results/modularity
 
-Rows already in the file are not made again. `python -m benchmarks.modularity_report` makes the
-tables and plots from the records.
+Rows already there are not made again. `python -m benchmarks.modularity_report` makes the tables and
+plots from the record, a folder with a file per task. `end_labels` has one character per input and
+output, its module counted from `0`, or `-` where the unit is dead.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks.detectors import leiden, own_spectral
 from benchmarks.modularity_methods import ARMS, SETTINGS, SWEEPS, Trained, train
-from benchmarks.records import Job, Row, run_all
+from benchmarks.modularity_report import end_labels_as_text
+from benchmarks.records import Job, Row, run_all, study_arguments
 from partwise.capability import held_out
 from partwise.capability.idle_interface import causal_interface
 from partwise.capability.specialisation import mean_ablated_interface, specialisation
@@ -39,6 +39,12 @@ PROMPTED = {
     "sparse-parity": range(14000, 15005),
 }
 """Seeds that nothing was tuned on, but for those at which a task prompted a choice."""
+LEFT_OUT = (
+    "sizes", "interface_frac_w2", "causal_interface_random", "causal_interface_random_95",
+    "causal_mean", "q", "q_p", "nontrivial_frac", "purity_leiden", "ami_leiden", "modules_leiden",
+    "ami_spectral", "modules_spectral", "n_cut", "double_lesion", "dendrogram_purity_coarse",
+)  # fmt: skip
+"""Scores that no table reads; a file for a caller has them."""
 SHUFFLES = 10
 ALIVE = 0.01
 
@@ -115,7 +121,7 @@ def _agreement(graph: UnitGraph, labels: np.ndarray, trained: Trained, true_modu
     truth = np.r_[task.true_inputs, task.true_outputs]
     degrees = graph.degrees()  # dead units, such as pixels that are always dark, have no module
     alive = degrees[known] > ALIVE * degrees.mean()
-    scores: Row = {"end_labels": np.where(alive, labels[known], -1).tolist()}
+    scores: Row = {"end_labels": end_labels_as_text(np.where(alive, labels[known], -1))}
     known, truth = known[alive], truth[alive]
     others = {"": labels, "_leiden": leiden(graph)}
     if true_modules > 1:
@@ -172,14 +178,11 @@ def tree_scores(trained: Trained) -> Row:
 
 def main() -> None:
     """Parses the arguments and runs the study."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = study_arguments(__doc__)
     parser.add_argument("--tasks", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--methods", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", type=int, default=5, help="fresh seeds per method, at most ten")
     parser.add_argument("--strengths", type=float, nargs="+", help="in place of the sweep")
-    parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--engine", choices=("processes", "ray"), default="processes")
-    parser.add_argument("--workers", type=int, help="processes at once; all cores by default")
     given = parser.parse_args()
     jobs = [
         (task, method, strength, seeds_of(task)[seed])
@@ -188,7 +191,7 @@ def main() -> None:
         for method in given.methods
         for strength in given.strengths or SWEEPS[method]
     ]
-    run_all(jobs, row, given.json, KEYS, given.engine, given.workers)
+    run_all(jobs, row, given.json, KEYS, given.engine, given.workers, LEFT_OUT)
 
 
 if __name__ == "__main__":

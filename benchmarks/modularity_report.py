@@ -7,25 +7,22 @@ Writes `modularity.md`, `modularity_pareto.svg` and `detector.md` into `benchmar
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
-from pathlib import Path
 from statistics import mean, median, stdev
 
 import numpy as np
 from scipy.stats import t as student
 
 from benchmarks.modularity_methods import DROPOUT, SETTINGS, SWEEPS, TOLD
-from benchmarks.records import Row
+from benchmarks.records import RESULTS, Row, read_rows
 from partwise.files import write_text
 from partwise.modules.agreement import stability
 
 Score = Callable[[Row], float]
 
-RESULTS = Path(__file__).parent / "results"
 COLUMNS = (
     ("held_out_loss", "held-out loss"),
     ("accuracy", "accuracy"),
@@ -95,7 +92,7 @@ share of weights, as in `modularity_methods.py`.
 `modular-start`, `top-k` and `dropout-prune` are peers; `leiden` is ours with Leiden's partition
 in place of the cut tree's, `l1-released` our phases without any split, `true-blocks` ours told
 the answer, `ours-dropout` ours on networks with dropout. All have weight decay 0.3; plain
-training of digits-pair is better at 0.5 (`plain_twin.json`)."""
+training of digits-pair is better at 0.5 (`plain_twin.jsonl`)."""
 FRONTS = """\
 `ours`: ours dominates every setting of the peer in mean held-out loss and interface at the true
 number of modules; `peer`: a setting of the peer dominates ours; numbers: neither does, and these
@@ -133,7 +130,7 @@ def shown(values: Sequence[float | None]) -> str:
 
 
 def _number(value: float) -> str:
-    if value == 0:
+    if abs(value) < ROUNDING:
         return "0"
     if abs(value) >= 100:
         return f"{value:.0f}"
@@ -297,9 +294,23 @@ def _known(row: Row, name: str) -> float | None:
     return None if name in ("causal_interface", WORST) and row["modules"] == 1 else value
 
 
+def end_labels_as_text(labels: Iterable[int]) -> str:
+    """Modules of inputs and outputs, one character each: `0` and on, `-` for a dead unit (-1).
+
+    >>> end_labels_as_text([0, 1, -1])
+    '01-'
+    """
+    return "".join("-" if label < 0 else chr(ord("0") + label) for label in labels)
+
+
+def end_labels(text: str) -> np.ndarray:
+    """(ends,) the modules that `end_labels_as_text` wrote."""
+    return np.array([-1 if each == "-" else ord(each) - ord("0") for each in text])
+
+
 def agreements(rows: Sequence[Row]) -> list[float]:
     """Adjusted Rand index of inputs and outputs of every two seeds, where both have them live."""
-    ends = [np.array(row["end_labels"]) for row in rows if "end_labels" in row]
+    ends = [end_labels(row["end_labels"]) for row in rows if "end_labels" in row]
     scores = []
     for a, b in combinations(ends, 2):
         both = (a >= 0) & (b >= 0)
@@ -491,31 +502,31 @@ def detector_table(rows: Sequence[Row]) -> str:
     ])  # fmt: skip
 
 
-def made_from(record: Path, rows: Sequence[Row]) -> str:
+def made_from(record: str, rows: Sequence[Row]) -> str:
     """What a page was made from: the record, and how many of its rows each commit made."""
     commits = Counter(row["commit"][:7] for row in rows)
     made = ", ".join(f"{count:,} at {commit}" for commit, count in commits.most_common())
     command = "Made by `python -m benchmarks.modularity_report`"
-    return f"{command} from `{record.name}` (rows: {made}).\n\n"
+    return f"{command} from `{record}` (rows: {made}).\n\n"
 
 
-def main() -> None:
-    """Makes every table and plot whose record exists."""
-    record, detector = RESULTS / "modularity.json", RESULTS / "detector.json"
-    if record.exists():
-        rows = json.loads(record.read_text())["rows"]
-        text = made_from(record, rows)
-        text += "![Pareto fronts](modularity_pareto.svg)\n\n## Bars, method `ours`\n\n"
-        text += f"{BARS}\n\n{bars(rows)}\n\n"
-        text += f"## Ours against each peer\n\n{FRONTS}\n\n{fronts(rows)}\n\n"
-        text += f"## What the tables below say\n\n{GLOSSARY}\n\n{table(rows)}\n"
-        write_text(RESULTS / "modularity.md", "# Modularity study\n\n" + text)
-        write_text(RESULTS / "modularity_pareto.svg", pareto(rows))
-    if detector.exists():
-        rows = json.loads(detector.read_text())["rows"]
-        text = made_from(detector, rows) + detector_table(rows) + "\n"
-        write_text(RESULTS / "detector.md", "# The detector alone\n\n" + text)
+def pages() -> dict[str, str]:
+    """Every page and plot by its name in the results."""
+    rows = read_rows(RESULTS / "modularity")
+    text = made_from("modularity/*.jsonl", rows)
+    text += "![Pareto fronts](modularity_pareto.svg)\n\n## Bars, method `ours`\n\n"
+    text += f"{BARS}\n\n{bars(rows)}\n\n"
+    text += f"## Ours against each peer\n\n{FRONTS}\n\n{fronts(rows)}\n\n"
+    text += f"## What the tables below say\n\n{GLOSSARY}\n\n{table(rows)}\n"
+    planted = read_rows(RESULTS / "detector.jsonl")
+    alone = made_from("detector.jsonl", planted) + detector_table(planted) + "\n"
+    return {
+        "modularity.md": "# Modularity study\n\n" + text,
+        "modularity_pareto.svg": pareto(rows),
+        "detector.md": "# The detector alone\n\n" + alone,
+    }
 
 
 if __name__ == "__main__":
-    main()
+    for name, text in pages().items():
+        write_text(RESULTS / name, text)

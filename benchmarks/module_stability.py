@@ -1,6 +1,6 @@
 """Whether modules hang on the seed of the shuffles, what each method finds, what it makes up.
 
-    python -m benchmarks.module_stability --json benchmarks/results/module_stability.json
+    python -m benchmarks.module_stability --json benchmarks/results/module_stability.jsonl
 
 Four parts: agreement over 20 seeds of the shuffles on trained, untrained, modular and planted
 networks; adjusted Rand index on planted blocks of kinds that no choice was made on; structureless
@@ -11,12 +11,10 @@ networks at seeds 31000 to 31007 (2 and 15 of 24 split) prompted the turns of th
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
@@ -24,8 +22,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.detector import mlp, untrained, widths_of
 from benchmarks.detectors import leiden
-from benchmarks.records import Job, Row, run_all
+from benchmarks.records import Job, Row, run_all, study_arguments
 from partwise.graph import UnitGraph, UnitGroup, unit_graph
 from partwise.modules import find_modules
 from partwise.modules.agreement import adjusted_rand
@@ -81,7 +80,7 @@ STRUCTURELESS = {
 
 
 def row(job: Job) -> Row:
-    """One row of a part, figures to six digits."""
+    """One row of a part."""
     part, network, seed = job
     work = {
         "stability": _stability,
@@ -89,9 +88,7 @@ def row(job: Job) -> Row:
         "structureless": _structureless,
         "large": _large,
     }
-    found = work[part](network, seed)
-    short = {k: round(v, 6) if isinstance(v, float) else v for k, v in found.items()}
-    return dict(zip(KEYS, job, strict=True)) | short
+    return dict(zip(KEYS, job, strict=True)) | work[part](network, seed)
 
 
 def _stability(network: str, seed: int) -> Row:
@@ -115,7 +112,7 @@ def _network(network: str, seed: int) -> UnitGraph:
     """A network of the stability part by its name."""
     kind, _, rest = network.partition(": ")
     if kind == "untrained":
-        return _untrained(rest, seed)
+        return untrained(rest, seed)
     if kind == "planted":
         return planted(PLANTED[rest], seed)[0]
     if kind == "modular":
@@ -127,7 +124,7 @@ def trained(name: str, seed: int, hidden: Sequence[int], decay: float = 0.0, l1:
     """A plain MLP trained for 600 steps on a data set of scikit-learn."""
     torch.manual_seed(seed)
     x, y, outputs = _data(name)
-    model = _mlp([x.shape[1], *hidden, outputs])
+    model = mlp([x.shape[1], *hidden, outputs])
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=decay)
     lossy = nn.functional.mse_loss if name == "diabetes" else nn.functional.cross_entropy
     drawn = torch.Generator().manual_seed(seed)
@@ -163,7 +160,7 @@ def modular(cross: float, seed: int) -> UnitGraph:
     parts = [trained(name, seed, [24, 16]) for name in ("wine", "breast_cancer")]
     layers = [[layer.weight for layer in model if isinstance(layer, nn.Linear)] for model in parts]
     widths = [sum(w.shape[1] for w in pair) for pair in zip(*layers, strict=True)]
-    joined = _mlp([*widths, sum(each[-1].shape[0] for each in layers)])
+    joined = mlp([*widths, sum(each[-1].shape[0] for each in layers)])
     linear = [layer for layer in joined if isinstance(layer, nn.Linear)]
     with torch.no_grad():
         for layer, (a, b) in zip(linear, zip(*layers, strict=True), strict=True):
@@ -176,7 +173,7 @@ def modular(cross: float, seed: int) -> UnitGraph:
 
 def planted(blocks: Blocks, seed: int) -> tuple[UnitGraph, np.ndarray]:
     """A layered graph with planted blocks, and the block of each unit."""
-    rng, widths = np.random.default_rng(seed), _widths(blocks.layers)
+    rng, widths = np.random.default_rng(seed), widths_of(blocks.layers)
     ends = np.cumsum(blocks.shares) / sum(blocks.shares)
     labels = [np.searchsorted(ends, (np.arange(w) + 0.5) / w) for w in widths]
     tables = []
@@ -225,7 +222,7 @@ def _planted(network: str, seed: int) -> Row:
 def _structureless(network: str, seed: int) -> Row:
     kind, layers = network.split(" ")
     if kind == "untrained":
-        graph = _untrained(layers, seed)
+        graph = untrained(layers, seed)
     else:
         capacities = "normal" if kind == "thinned" else kind
         graph, _ = planted(Blocks(layers, (1,), 1.0, capacities=capacities), seed)
@@ -236,26 +233,12 @@ def _structureless(network: str, seed: int) -> Row:
 
 
 def _large(network: str, seed: int) -> Row:
-    graph, told = _untrained(network, seed), []
+    graph, told = untrained(network, seed), []
     started = time.perf_counter()
     found = find_modules(graph, on_step=lambda done, total: told.append(time.perf_counter()))
     longest = max(b - a for a, b in pairwise([started, *told]))
     row: Row = {"units": graph.n, "edges": graph.m, "modules": found.modules}
     return row | {"seconds": time.perf_counter() - started, "longest_silence_s": longest}
-
-
-def _untrained(layers: str, seed: int) -> UnitGraph:
-    torch.manual_seed(seed)
-    return unit_graph(_mlp(_widths(layers)))
-
-
-def _mlp(widths: Sequence[int]) -> nn.Sequential:
-    stack = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())]
-    return nn.Sequential(*stack[:-1])
-
-
-def _widths(layers: str) -> list[int]:
-    return [int(width) for width in layers.split("-")]
 
 
 def jobs(seeds: int, parts: Sequence[str]) -> list[Job]:
@@ -303,14 +286,12 @@ PARTS = ("large", "structureless", "planted", "stability")
 
 def main() -> None:
     """Parses the arguments and makes the record, or what it lacks of it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, required=True)
+    parser = study_arguments(__doc__, workers=1)
     parser.add_argument("--seeds", type=int, default=4, help="graphs per kind")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--workers", type=int, default=1, help="processes at once")
     given = parser.parse_args()
     todo = jobs(given.seeds, given.parts)
-    print(summary(run_all(todo, row, given.json, KEYS, workers=given.workers)))
+    print(summary(run_all(todo, row, given.json, KEYS, given.engine, given.workers)))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ digits-pair are made five times, and the middle one counts; on the wide network 
 one by one, and weighed, with all probes and as many refreshes as there can be, as in a training of
 4,000 steps.
 
-    python -m benchmarks.penalty_overhead --json benchmarks/results/penalty_overhead.json
+    python -m benchmarks.penalty_overhead --json benchmarks/results/penalty_overhead.jsonl
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.records import Row, machine
-from partwise.files import write_json
+from benchmarks.records import Row, write_record
 from partwise.graph import unit_map
 from partwise.loss import BudgetedPenalty, BudgetSchedule, CutTreePenalty, CutTreeSchedule
 from partwise.train import Recipe, Trainer, recipe_from
@@ -258,7 +257,7 @@ def main() -> None:
         times = 5 if task == "digits-pair" else 1  # a tiny step feels all else on the machine
         rows.append(middle(overhead(task, between, *case) for _ in range(times)))
         print(rows[-1], flush=True)
-        write_json(given.json, {"machine": machine(), "rows": rows})
+        write_record(given.json, rows)
     budgets: list[Callable[[], Row]] = [
         lambda: middle(budget_on_digits_pair() for _ in range(5)),
         lambda: middle(budget_on_digits_pair(press_every=1) for _ in range(5)),
@@ -268,7 +267,7 @@ def main() -> None:
     for make in budgets:
         rows.append(make())
         print(rows[-1], flush=True)
-        write_json(given.json, {"machine": machine(), "rows": rows})
+        write_record(given.json, rows)
 
 
 if __name__ == "__main__":

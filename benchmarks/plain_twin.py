@@ -2,24 +2,22 @@
 
 The choice is by the mean loss on the `final` split over seeds 100 to 102, none of which the demo is
 scored with: the strongest opponent for the modular twin. The modular twin's own settings were
-chosen while looking at seeds 0 to 3; `results/demo_fresh.json` has seeds that no choice has seen.
-Records go to `benchmarks/results/plain_twin.json`.
+chosen while looking at seeds 0 to 3; `results/demo_fresh.jsonl` has seeds that no choice has seen.
+Records go to `benchmarks/results/plain_twin.jsonl`.
 
     python -m benchmarks.plain_twin
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from statistics import mean
 
 import torch
 
+from benchmarks.records import RESULTS, write_record
 from partwise.capability import held_out
-from partwise.files import write_json
 from partwise.train import Trainer, recipe_from, train
 
-RESULT = Path(__file__).parent / "results" / "plain_twin.json"
 SEEDS = (100, 101, 102)
 CHOICES = [{"weight_decay": w, "l1": 0.0} for w in (0.01, 0.1, 0.3, 0.5, 1.0, 2.0)]
 CHOICES += [{"weight_decay": 0.01, "l1": l1} for l1 in (1.0, 2.0, 3.0, 4.0, 6.0)]
@@ -47,7 +45,7 @@ def main() -> None:
         for choice in CHOICES
     ]
     best = min(table, key=lambda row: row["final_ce"])
-    write_json(RESULT, {"best": best, "means": table, "rows": rows})
+    write_record(RESULTS / "plain_twin.jsonl", rows)
     print("best:", best)
 
 

@@ -5,15 +5,14 @@ python -m benchmarks.tables          # rewrites the files that TABLES names
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
 from benchmarks.model_zoo import zoo_table
 from benchmarks.modularity_methods import SETTINGS
+from benchmarks.records import RESULTS, Record, Row, read_record
 from partwise.loss import BudgetSchedule
 
 ROOT = Path(__file__).parent.parent
@@ -34,9 +33,9 @@ ROWS = {
 OUTCOMES = ("supported", "refuted", "undecided")
 
 
-def demo_table(record: dict[str, Any]) -> str:
+def demo_table(record: Record) -> str:
     """The demo's figures at each seed, as a Markdown table."""
-    rows = record["rows"]
+    rows = record.rows
     seeds = ", ".join(str(row["seed"]) for row in rows)
     lines = [f"| {rows[0]['task']}, seeds {seeds} | plain twin | modular twin |", "|---|---|---|"]
     for label, (key, form) in ROWS.items():
@@ -70,14 +69,15 @@ def _shown(form: str, value: float | None) -> str:
     return "none" if value is None else form.format(value)
 
 
-def coverage_table(record: dict[str, Any]) -> str:
+def coverage_table(record: Record) -> str:
     """How often the claims' intervals hold, by kind of claim, as a Markdown table."""
+    (found,) = record.rows
     lines = ["| kind of claim | share of 95% intervals that hold |", "|---|---|"]
-    lines += [f"| {kind} | {share:.3f} |" for kind, share in record["coverage"].items()]
-    lines += [f"| all, {n} rows | {share:.3f} |" for n, share in record["coverage_by_rows"].items()]
-    decided = f"{record['decided']} of {record['claims']}"
+    lines += [f"| {kind} | {share:.3f} |" for kind, share in found["coverage"].items()]
+    lines += [f"| all, {n} rows | {share:.3f} |" for n, share in found["coverage_by_rows"].items()]
+    decided = f"{found['decided']} of {found['claims']}"
     lines.append(f"| decided verdicts that the population contradicts ({decided} were decided) | ")
-    lines[-1] += f"{record['contradicted_frac']:.3f} |"
+    lines[-1] += f"{found['contradicted_frac']:.3f} |"
     return "\n".join(lines)
 
 
@@ -89,14 +89,14 @@ def filled(text: str, name: str, table: str) -> str:
     return new[0]
 
 
-def overhead_table(record: dict[str, Any]) -> str:
+def overhead_table(record: Record) -> str:
     """What the share penalty costs at each size of network, as a Markdown table."""
     lines = [
         "| parameters | plain step | penalty | masks | silence | refresh | overhead | "
         "penalty's all-reduce | peak memory |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for row in record["rows"]:
+    for row in record.rows:
         table_mib = row["rows"] * row["modules"] * 4 / 2**20
         name = f"{row['parameters'] / 1e6:.0f}M"
         if row["count"]:
@@ -110,13 +110,13 @@ def overhead_table(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def step_table(record: dict[str, Any]) -> str:
+def step_table(record: Record) -> str:
     """What the penalties on plain networks add to a step, as a Markdown table."""
     lines = [
         "| | plain step | overhead | press / split / release |",
         "| --- | --- | --- | --- |",
     ]
-    for row in record["rows"]:
+    for row in record.rows:
         kind = "`BudgetedPenalty`" if "budget" in row["task"] else "`CutTreePenalty`"
         task = row["task"].replace(", within a budget", "")
         phases = [f"{share:.0%}" for share in row.get("phase_overhead_fracs", [])[1:]]
@@ -127,10 +127,10 @@ def step_table(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def idle_table(record: dict[str, Any]) -> str:
+def idle_table(record: Record) -> str:
     """What interfaces carry: all of them, random parts and the worst, as a Markdown table."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in record["rows"]:
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in record.rows:
         if row["modules"] > 1:
             groups.setdefault((row["network"], row["task"]), []).append(row)
     losses = ("", "_random", "_random_95", "_worst")
@@ -148,12 +148,12 @@ def idle_table(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def choices_table(record: dict[str, Any]) -> str:
+def choices_table(record: Record) -> str:
     """Mean loss of each variant of the penalty at each task, as a Markdown table."""
-    cells: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for row in record["rows"]:
+    cells: dict[str, dict[str, list[Row]]] = {}
+    for row in record.rows:
         cells.setdefault(row["variant"], {}).setdefault(row["task"], []).append(row)
-    tasks = list(dict.fromkeys(row["task"] for row in record["rows"]))
+    tasks = list(dict.fromkeys(row["task"] for row in record.rows))
     lines = [f"| final loss, mean | seeds | {' | '.join(tasks)} | right |"]
     lines.append("|" + " --- |" * (len(tasks) + 3))
     for variant, own in cells.items():
@@ -176,11 +176,11 @@ def _range(seeds: list[int]) -> str:
     return f"{len(seeds)} of " * gaps + f"{seeds[0]} to {seeds[-1]}"
 
 
-def first_partitions_table(record: dict[str, Any]) -> str:
+def first_partitions_table(record: Record) -> str:
     """Networks whose first partition would have outputs on the wrong side, as a Markdown table."""
-    looks: dict[int, list[list[dict[str, Any]]]] = {}
-    for row in record["rows"]:
-        own: dict[int, list[dict[str, Any]]] = {}
+    looks: dict[int, list[list[Row]]] = {}
+    for row in record.rows:
+        own: dict[int, list[Row]] = {}
         for look in row["looks"]:
             own.setdefault(look["step"], []).append(look)
         for step, views in own.items():
@@ -189,7 +189,7 @@ def first_partitions_table(record: dict[str, Any]) -> str:
     used = BudgetSchedule().coactivity
     titles = " | ".join(f"co-activity {weight:g}" for weight in weights)
     lines = [
-        f"| step, {len(record['rows'])} networks | {titles} | of {' and '.join(map(str, used))}, "
+        f"| step, {len(record.rows)} networks | {titles} | of {' and '.join(map(str, used))}, "
         "what masking costs least |",
         "|" + " --- |" * (len(weights) + 2),
     ]
@@ -203,27 +203,63 @@ def first_partitions_table(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def cut_tree_table(record: Record) -> str:
+    """Seconds by graph and library; × is the ratio to partwise in the same run."""
+    rows = {(row["graph"], row["library"]): row for row in record.rows}
+    graphs = list(dict.fromkeys(graph for graph, _ in rows))
+    libraries = list(dict.fromkeys(library for _, library in rows))
+    lines = ["| " + " | ".join(["graph", "units", "edges", "MB", *libraries]) + " |"]
+    lines.append("|" + "---|" * (4 + len(libraries)))
+    for graph in graphs:
+        ours = rows[graph, "partwise"]
+        peak = ours["peak_mb"]
+        cells = [graph, f"{ours['units']:,}", f"{ours['edges']:,}", f"{peak:.0f}"]
+        cells += [_timed(rows.get((graph, library))) for library in libraries]
+        lines.append("| " + " | ".join(cells) + " |")
+    made, on = record.head, record.head["machine"]
+    head = (
+        f"Commit {on['commit']}, {on['processor']}, {on['cores']} cores, {made['date']}, seed 0, "
+    )
+    head += f"limit {made['limit_s']:g} s, load average at the end {made['load_average'][0]:.1f}."
+    if "exponent" in made:
+        head += f" Fitted exponent: time grows as edges^{made['exponent']:.2f}."
+    return head + "\n\n" + "\n".join(lines)
+
+
+def _timed(row: Row | None) -> str:
+    """Seconds and the ratio to partwise."""
+    if row is None:
+        return ""
+    if row["seconds"] is None:
+        return "not available"
+    ratio = f" (×{row['ratio_to_partwise']:.3g})" if row["library"] != "partwise" else ""
+    return f"{'> ' if row['timed_out'] else ''}{row['seconds']:.3g}{ratio}"
+
+
 def documents() -> dict[Path, str]:
     """Files with tables, made anew from the records."""
     made: dict[Path, str] = {}
     for file, name, record, table in TABLES:
-        rows = json.loads((ROOT / "benchmarks" / "results" / record).read_text())
         text = made.get(ROOT / file) or (ROOT / file).read_text(encoding="utf-8")
-        made[ROOT / file] = filled(text, name, table(rows))
+        made[ROOT / file] = filled(text, name, table(read_record(RESULTS / record)))
     return made
 
 
-TABLES: list[tuple[str, str, str, Callable[[dict[str, Any]], str]]] = [
-    ("README.md", "demo-table", "demo.json", demo_table),
-    ("docs/design/verdicts.md", "coverage-table", "coverage.json", coverage_table),
-    ("docs/design/scale.md", "overhead-table", "gpt_overhead.json", overhead_table),
-    ("docs/design/reading.md", "zoo-table", "model_zoo.json", zoo_table),
-    ("docs/design/idle.md", "idle-table", "idle_interfaces.json", idle_table),
-    ("docs/design/penalty.md", "step-table", "penalty_overhead.json", step_table),
-    ("docs/design/penalty.md", "choices-table", "penalty_choices.json", choices_table),
-    ("docs/design/penalty.md", "reads-table", "reads_choices.json", choices_table),
-    ("docs/design/penalty.md", "first-table", "first_partitions.json", first_partitions_table),
-    ("docs/design/penalty.md", "partition-table", "partition_choices.json", choices_table),
+TABLES: list[tuple[str, str, str, Callable[[Record], str]]] = [
+    *(
+        ("docs/design/cut-tree.md", f"{name}-table", f"{name}.jsonl", cut_tree_table)
+        for name in ("cuttree", "cuttree_sweep", "cuttree_gpt2", "cuttree_dense85m")
+    ),
+    ("README.md", "demo-table", "demo.jsonl", demo_table),
+    ("docs/design/verdicts.md", "coverage-table", "coverage.jsonl", coverage_table),
+    ("docs/design/scale.md", "overhead-table", "gpt_overhead.jsonl", overhead_table),
+    ("docs/design/reading.md", "zoo-table", "model_zoo.jsonl", zoo_table),
+    ("docs/design/idle.md", "idle-table", "idle_interfaces.jsonl", idle_table),
+    ("docs/design/penalty.md", "step-table", "penalty_overhead.jsonl", step_table),
+    ("docs/design/penalty.md", "choices-table", "penalty_choices.jsonl", choices_table),
+    ("docs/design/penalty.md", "reads-table", "reads_choices.jsonl", choices_table),
+    ("docs/design/penalty.md", "first-table", "first_partitions.jsonl", first_partitions_table),
+    ("docs/design/penalty.md", "partition-table", "partition_choices.jsonl", choices_table),
 ]
 """A file, the mark of its table, the record, and what makes the one from the other."""
 

@@ -1,7 +1,5 @@
-import json
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +8,7 @@ import torch
 from benchmarks import detector, modularity, modularity_methods, modularity_report
 from benchmarks.detectors import leiden, linkage, own_spectral, spectral
 from benchmarks.modularity_methods import ARMS, SETTINGS, SWEEPS, Setting
-from benchmarks.records import run_all
+from benchmarks.records import read_rows, run_all
 from partwise.modules import find_modules
 from partwise.modules.agreement import adjusted_rand
 from partwise.modules.scores import interface_frac
@@ -70,14 +68,15 @@ def count(job, path):
     return {"a": job[0], "value": 2.0 * job[0]}
 
 
-def test_studies_resume(tmp_path):
-    record, tally = tmp_path / "rows.json", tmp_path / "tally"
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl", "rows"])
+def test_studies_resume(tmp_path, name):
+    record, tally = tmp_path / name, tmp_path / "tally"
     work = partial(count, path=tally)
     run_all([(1,), (2,)], work, record, ("a",), workers=1)
     rows = run_all([(1,), (2,), (3,)], work, record, ("a",), workers=1)
     assert tally.read_text() == "xxx"
     assert [row["value"] for row in rows] == [2, 4, 6]
-    assert json.loads(record.read_text())["rows"] == rows
+    assert read_rows(record) == rows
 
 
 def test_detectors_find_clear_modules():
@@ -105,8 +104,8 @@ ROWS = [
 
 def test_pages_say_which_commits_made_their_rows():
     rows = [{"commit": commit * 40} for commit in "abb"]
-    assert modularity_report.made_from(Path("x/y.json"), rows) == (
-        "Made by `python -m benchmarks.modularity_report` from `y.json` "
+    assert modularity_report.made_from("y.jsonl", rows) == (
+        "Made by `python -m benchmarks.modularity_report` from `y.jsonl` "
         "(rows: 2 at bbbbbbb, 1 at aaaaaaa).\n\n"
     )
 
@@ -230,9 +229,7 @@ def test_fronts_compare_at_the_same_seeds():
 
 
 def test_seeds_agree_where_both_have_live_units():
-    rows = [
-        {"end_labels": labels} for labels in ([0, 0, 1, 1, -1], [1, 1, 0, 0, 0], [0, 1, 0, 1, 1])
-    ]
+    rows = [{"end_labels": labels} for labels in ("0011-", "11000", "01011")]
     same, *other = modularity_report.agreements([*rows, {}])
     assert same == 1
     assert max(other) < 0.5
@@ -257,3 +254,10 @@ def test_pareto_plot_has_a_point_per_setting():
     svg = modularity_report.pareto(ROWS)
     assert svg.count("<title>") == 3
     assert svg.rstrip().endswith("</svg>")
+
+
+def test_end_labels_come_back_from_their_text():
+    labels = [0, 9, -1, 40]
+    text = modularity_report.end_labels_as_text(labels)
+    assert (text[:3], len(text)) == ("09-", 4)
+    assert modularity_report.end_labels(text).tolist() == labels

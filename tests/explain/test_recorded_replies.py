@@ -1,15 +1,14 @@
 """Replies that a real language model wrote, with nothing but the prompt to read."""
 
 import json
-from pathlib import Path
 
 import pytest
 
+from benchmarks.records import RESULTS, read_rows
 from partwise.explain.replies import BadReplyError, read_description
 from partwise.explain.values import Evidence
 
-RECORD = Path(__file__).parents[2] / "benchmarks" / "results" / "recorded_replies.json"
-ROWS = json.loads(RECORD.read_text())
+ROWS = read_rows(RESULTS / "recorded_replies.jsonl")
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["subject"])
