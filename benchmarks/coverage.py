@@ -28,10 +28,18 @@ from torch import nn
 from benchmarks.records import rounded, write_result
 from partwise.errors import DataWarning
 from partwise.explain import Evidence, ProgramWriter, Subject, subject_of
-from partwise.explain.evidence import interface_evidence, module_evidence
+from partwise.explain.gather import interface_evidence, module_evidence
 from partwise.explain.measures import Measures
-from partwise.explain.claims import (ActivationClaim, Claim, EffectClaim, IgnoresClaim, InterfaceClaim, NoEffectClaim, ProgramClaim)
-from partwise.explain.values import (Verdict)
+from partwise.explain.values import (
+    ActivationClaim,
+    Claim,
+    EffectClaim,
+    IgnoresClaim,
+    InterfaceClaim,
+    NoEffectClaim,
+    ProgramClaim,
+    Verdict,
+)
 from partwise.explain.verification import verify_claims
 from partwise.tasks import Rows, Task, task_from_arrays
 
