@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
 
+from benchmarks.audit_data import DESIGN
 from benchmarks.model_zoo import zoo_table
 from benchmarks.modularity_methods import SETTINGS
 from benchmarks.records import RESULTS, Record, Row, read_record
@@ -203,6 +204,56 @@ def first_partitions_table(record: Record) -> str:
     return "\n".join(lines)
 
 
+def audit_table(record: Record) -> str:
+    """What the audit said of triggered and of clean networks, by data set, as a Markdown table."""
+    titles = (
+        "data", "designed on", "triggered flagged", "where a clean twin resists", "clean flagged",
+        "always one answer flagged", "triggered not judged", "clean not judged",
+    )  # fmt: skip
+    lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
+    for name in dict.fromkeys(row["data"] for row in record.rows):
+        own = [row for row in record.rows if row["data"] == name]
+        lines.append(_audited(name, "yes" if name in DESIGN else "no", own))
+    fresh = [row for row in record.rows if row["data"] not in DESIGN]
+    lines.append(_audited("sets not designed on", "no", fresh))
+    lines.append(_audited("**all**", "", record.rows))
+    return "\n".join(lines)
+
+
+def _audited(name: str, designed: str, rows: list[Row]) -> str:
+    triggered, clean, majority = (
+        [row for row in rows if row["kind"] == kind] for kind in ("triggered", "clean", "majority")
+    )
+    resisted = [row for row in triggered if row["twin_attack"] <= 0.5]
+    flagged = [_with_outcome(own, "flagged") for own in (triggered, resisted, clean, majority)]
+    unjudged = [_with_outcome(own, "cannot be judged") for own in (triggered, clean)]
+    return f"| {' | '.join([name, designed, *flagged, *unjudged])} |"
+
+
+def _with_outcome(rows: list[Row], outcome: str) -> str:
+    return f"{sum(row['outcome'] == outcome for row in rows)} of {len(rows)}"
+
+
+def stability_table(record: Record) -> str:
+    """Agreement over seeds, planted blocks and networks without structure, as a Markdown table."""
+    of: dict[str, list[Row]] = {}
+    for row in record.rows:
+        of.setdefault(row["part"], []).append(row)
+    names = ("likelihood", "newman_q", "leiden")
+    least = [f"{min(r[f'agreement_{n}'] for r in of['stability']):.3f}" for n in names[:2]]
+    found = [f"{mean(r[f'ari_{name}'] for r in of['planted']):.3f}" for name in names]
+    split = [str(sum(r[f"modules_{n}"] > 1 for r in of["structureless"])) for n in names]
+    times = " and ".join(f"{row['seconds']:.1f}" for row in of["large"])
+    return "\n".join([
+        "| | likelihood | newman_q | Leiden |",
+        "| --- | --- | --- | --- |",
+        f"| least agreement over 20 seeds | {' | '.join(least)} | |",
+        f"| planted blocks, mean ARI | {' | '.join(found)} |",
+        f"| structureless networks split | {' | '.join(split)} |",
+        f"| {of['large'][0]['network']}, untrained | {times} s | | |",
+    ])  # fmt: skip
+
+
 def cut_tree_table(record: Record) -> str:
     """Seconds by graph and library; × is the ratio to partwise in the same run."""
     rows = {(row["graph"], row["library"]): row for row in record.rows}
@@ -252,6 +303,8 @@ TABLES: list[tuple[str, str, str, Callable[[Record], str]]] = [
     ),
     ("README.md", "demo-table", "demo.jsonl", demo_table),
     ("docs/design/verdicts.md", "coverage-table", "coverage.jsonl", coverage_table),
+    ("docs/design/audit.md", "audit-table", "audit_basics.jsonl", audit_table),
+    ("docs/design/modules.md", "stability-table", "module_stability.jsonl", stability_table),
     ("docs/design/scale.md", "overhead-table", "gpt_overhead.jsonl", overhead_table),
     ("docs/design/reading.md", "zoo-table", "model_zoo.jsonl", zoo_table),
     ("docs/design/idle.md", "idle-table", "idle_interfaces.jsonl", idle_table),
