@@ -20,8 +20,7 @@ from torch import nn
 from benchmarks.records import write_result
 from partwise.errors import DataWarning
 from partwise.explain import Evidence, Subject, subject_of
-from partwise.explain.gather import interface_evidence, module_evidence
-from partwise.explain.values import (
+from partwise.explain.claims import (
     ActivationClaim,
     Claim,
     EffectClaim,
@@ -29,6 +28,7 @@ from partwise.explain.values import (
     InterfaceClaim,
     NoEffectClaim,
 )
+from partwise.explain.evidence import interface_evidence, module_evidence
 from partwise.explain.verification import verify_claims
 from partwise.tasks import task_from_arrays
 

@@ -28,9 +28,7 @@ from torch import nn
 from benchmarks.records import rounded, write_result
 from partwise.errors import DataWarning
 from partwise.explain import Evidence, ProgramWriter, Subject, subject_of
-from partwise.explain.gather import interface_evidence, module_evidence
-from partwise.explain.measures import Measures
-from partwise.explain.values import (
+from partwise.explain.claims import (
     ActivationClaim,
     Claim,
     EffectClaim,
@@ -38,8 +36,10 @@ from partwise.explain.values import (
     InterfaceClaim,
     NoEffectClaim,
     ProgramClaim,
-    Verdict,
 )
+from partwise.explain.evidence import interface_evidence, module_evidence
+from partwise.explain.measures import Measures
+from partwise.explain.values import Verdict
 from partwise.explain.verification import verify_claims
 from partwise.tasks import Rows, Task, task_from_arrays
 

@@ -7,14 +7,9 @@ from conftest import LABELS, and_or_network, and_or_task
 from torch import nn
 
 from partwise.explain import Description, explain, subject_of
-from partwise.explain.gather import module_evidence
-from partwise.explain.values import (
-    ActivationClaim,
-    EffectClaim,
-    Evidence,
-    NoEffectClaim,
-    ProgramClaim,
-)
+from partwise.explain.claims import ActivationClaim, EffectClaim, NoEffectClaim, ProgramClaim
+from partwise.explain.evidence import module_evidence
+from partwise.explain.values import Evidence
 from partwise.explain.verification import EVEN, verify_claims
 from partwise.tasks import task_from_arrays
 

@@ -15,18 +15,17 @@ from partwise.explain import (
     explain,
     subject_of,
 )
-from partwise.explain.gather import interface_evidence, module_evidence
-from partwise.explain.language import parse_program
-from partwise.explain.values import (
+from partwise.explain.claims import (
     ActivationClaim,
     EffectClaim,
-    Explained,
     IgnoresClaim,
     InterfaceClaim,
     NoEffectClaim,
     ProgramClaim,
-    Share,
 )
+from partwise.explain.evidence import interface_evidence, module_evidence
+from partwise.explain.language import parse_program
+from partwise.explain.values import Explained, Share
 from partwise.explain.verification import verify_claim
 from partwise.tasks import task_from_arrays
 from partwise.tasks.task import Batch

@@ -40,7 +40,6 @@ def test_programs_evaluate(text, expected):
         "f(x0)",
         "abs(x0, x1)",
         "max(x0)",
-        "'text'",
         "x0 @ x1",
         "x0 in x1",
         "(y := 1)",

@@ -9,14 +9,8 @@ import numpy as np
 from partwise.audit import AuditReport, ModuleSuspicion, Repair
 from partwise.cuttree import CutTree
 from partwise.explain import Description, Evidence, Explained, Failed, Verdict
-from partwise.explain.values import (
-    EffectClaim,
-    Example,
-    HeadEffect,
-    InterfaceClaim,
-    ProgramClaim,
-    Share,
-)
+from partwise.explain.claims import EffectClaim, InterfaceClaim, ProgramClaim
+from partwise.explain.values import Example, HeadEffect, Share
 from partwise.graph import UnitGraph, UnitGroup
 from partwise.modules import Hierarchy, Significance
 from partwise.report import ReportContent, WeightPicture

@@ -20,7 +20,7 @@ from partwise.audit.triggers import (
     is_flagged,
 )  # fmt: skip
 from partwise.explain import Subject
-from partwise.explain.gather import hidden_of
+from partwise.explain.evidence.graphs import hidden_of
 
 MOST_LESIONS = 24
 MOST_ROUNDS = 8

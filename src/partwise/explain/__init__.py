@@ -1,5 +1,6 @@
 """Describing modules and interfaces, in words that were tested."""
 
+from partwise.explain.claims import Claim
 from partwise.explain.explain import (
     Writer,
     count_verdicts,
@@ -8,9 +9,9 @@ from partwise.explain.explain import (
     subject_of,
 )
 from partwise.explain.llm import Limits, LLMWriter
-from partwise.explain.program_writer import ProgramWriter
 from partwise.explain.subject import Subject
-from partwise.explain.values import Claim, Description, Evidence, Explained, Failed, Verdict
+from partwise.explain.values import Description, Evidence, Explained, Failed, Verdict
+from partwise.explain.writers.built_in import ProgramWriter
 
 __all__ = [
     "Claim",

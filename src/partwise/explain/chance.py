@@ -3,17 +3,22 @@
 | claim | by chance |
 |---|---|
 | effect, no effect | lesions of as many random live units in each layer |
+| effect on a slice | what the lesion adds elsewhere, and what random ones add beyond that |
 | ignores | as many random inputs, taken from other samples |
 | interface, at most | as many random wires cut in each layer |
-| interface, at least | random wires of as much capacity cut in each layer |
+| interface, at least | random wires of as much capacity cut in each layer; of a slice, likewise |
 | activation | a unit that is always on: F1 = 2s / (1 + s), s the share where the condition holds |
 | program | always the network's most frequent answer |
+| next token | that, or the network without the module |
+| attends | attention to all earlier tokens alike |
+| promotes | what as many random live units in each layer write |
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,43 +27,81 @@ from torch import Tensor
 
 from partwise.explain.subject import Subject, Wires
 from partwise.graph.unit_map import parameter_of
-from partwise.interventions.masks import inside_modules
 from partwise.tasks import Split
 
 RANDOM = 40
+RANDOM_OF_TEXT = 20
 TRIES = 20
 OUTER = 0.05  # share of the random lesions that a claim may be no better than
+MANY_WIRES = 2**20
+"""Matrices with more entries lose random wires one by one, with the same expectation."""
 Array = NDArray[np.float64]
+Among = NDArray[np.bool_]
 
 
-class Band(NamedTuple):
-    """(heads,) what random lesions of the same size add to each head's loss.
+@dataclass(frozen=True, eq=False)
+class Band:
+    """What random interventions of the same size add to each sample's loss.
 
     Attributes:
-        high: all but `OUTER` of them add less.
-        low: all but `OUTER` of them move it by more, up or down.
+        added: (draws, b, heads).
     """
 
-    high: Array
-    low: Array
+    added: NDArray[np.float32]
+
+    def high(self, head: int, among: Among | None = None) -> float:
+        """All but `OUTER` of them add less to a head's mean loss, over the samples that count."""
+        return float(np.quantile(self._means(head, among), 1 - OUTER))
+
+    def low(self, head: int, among: Among | None = None) -> float:
+        """All but `OUTER` of them move it by more, up or down."""
+        return float(np.quantile(np.abs(self._means(head, among)), OUTER))
+
+    def beyond_elsewhere(self, head: int, among: Among | None, added: Tensor) -> float:
+        """What an effect on a slice must leave behind to be one on the slice.
+
+        All but `OUTER` of the random interventions harm the slice by less beyond the rest than an
+        intervention does that adds this to the slice. `high` where all samples count: then there
+        is no rest.
+
+        Args:
+            head: the question.
+            among: (b,) bool, the slice.
+            added: (b, heads) what the intervention adds to each sample's loss.
+        """
+        if among is None or among.all():
+            return self.high(head, among)
+        beyond = self._means(head, among) - self._means(head, ~among)
+        elsewhere = float(added[torch.from_numpy(~among), head].mean())
+        return max(elsewhere, 0.0) + float(np.quantile(beyond, 1 - OUTER))
+
+    def _means(self, head: int, among: Among | None) -> Array:
+        added = self.added[:, :, head] if among is None else self.added[:, among, head]
+        return added.mean(1, dtype=np.float64)
 
 
 def lesion_band(subject: Subject, split: Split, module: int) -> Band:
     """Lesions of as many live units, drawn in every layer."""
-    own, groups = subject.members(module).numpy(), subject.units.groups[:-1]
+
+    def draw(rng: np.random.Generator) -> Tensor:
+        held = torch.as_tensor(random_members(subject, module, rng))
+        return subject.losses_without_units(split, held)
+
+    return subject.once(("lesions", split, module), lambda: _band(subject, split, draw))
+
+
+def random_members(subject: Subject, module: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """(n,) bool: as many live units as a module has, drawn in every layer, and not its own."""
+    own = subject.members(module).numpy()
 
     def drawn(rng: np.random.Generator) -> NDArray[np.bool_]:
         held = np.zeros(subject.units.n, bool)
-        for group in groups:
+        for group in subject.units.groups:
             live = group.start + np.flatnonzero(subject.live[group.start : group.stop])
             held[rng.choice(live, int(own[live].sum()), replace=False)] = True
         return held
 
-    def draw(rng: np.random.Generator) -> Tensor:
-        held = _another(drawn, own & subject.live, rng)
-        return subject.losses_without_units(split, torch.as_tensor(held))
-
-    return subject.once(("lesions", split, module), lambda: _band(subject, split, draw))
+    return _another(drawn, own & subject.live, rng)
 
 
 def input_band(subject: Subject, split: Split, inputs: tuple[int, ...]) -> Band:
@@ -77,29 +120,47 @@ def input_band(subject: Subject, split: Split, inputs: tuple[int, ...]) -> Band:
 
 
 def wire_band(
-    subject: Subject, split: Split, pair: tuple[int, int], by: Literal["number", "capacity"]
+    subject: Subject,
+    split: Split,
+    pair: tuple[int, int],
+    by: Literal["number", "capacity"],
+    reader: int | None = None,
 ) -> Band:
-    """As many random wires cut, or wires of as much capacity, in every layer."""
-    labels = torch.as_tensor(subject.labels)
-    kept = inside_modules(subject.model, subject.units, labels, pair)
+    """As many random wires cut, or wires of as much capacity, in every layer.
+
+    Args:
+        subject: the network, taken apart.
+        split: which rows.
+        pair: the modules whose wires are counted.
+        by: what is as much.
+        reader: count only what this module reads of the other.
+    """
+    kept = subject.without_wires(pair, reader)
 
     def draw(rng: np.random.Generator) -> Tensor:
         drawn: Wires = {}
         for name, keep in kept.items():
             weight = subject.model.get_parameter(parameter_of(name)).detach()
             crossing = ~keep.reshape(*keep.shape[:2], -1).all(2)
+            crossing = crossing.expand(weight.shape[:2])
             strength = weight.abs().reshape(*weight.shape[:2], -1).sum(2)
             stays = ~_cut_like(crossing, strength, by, rng)
             drawn[name] = stays.reshape(*stays.shape, *[1] * (weight.dim() - 2))
         return subject.losses_with_wires(split, drawn)
 
-    return subject.once(("wires", split, pair, by), lambda: _band(subject, split, draw))
+    return subject.once(("wires", split, pair, by, reader), lambda: _band(subject, split, draw))
 
 
 def _cut_like(
     crossing: Tensor, strength: Tensor, by: Literal["number", "capacity"], rng: np.random.Generator
 ) -> Tensor:
     """Random wires of a layer: as many as cross, or as much as they carry."""
+    if crossing.numel() > MANY_WIRES:
+        share = crossing.float().mean()
+        if by == "capacity":
+            share = strength[crossing].sum() / strength.sum().clamp_min(1e-30)
+        seed = int(rng.integers(2**31))
+        return torch.rand(crossing.shape, generator=torch.Generator().manual_seed(seed)) < share
     order = torch.as_tensor(rng.permutation(crossing.numel()))
     if by == "number":
         count = int(crossing.sum())
@@ -136,6 +197,5 @@ def givers(count: int, rounds: int, rng: np.random.Generator) -> list[NDArray[np
 
 def _band(subject: Subject, split: Split, draw: Callable[[np.random.Generator], Tensor]) -> Band:
     rng, before = np.random.default_rng((subject.seed, 40)), subject.losses(split)
-    added = [(draw(rng) - before).mean(0).double().numpy() for _ in range(RANDOM)]
-    high = np.quantile(np.stack(added), 1 - OUTER, axis=0)
-    return Band(high, np.quantile(np.abs(np.stack(added)), OUTER, axis=0))
+    draws = RANDOM_OF_TEXT if subject.of_text else RANDOM
+    return Band(np.stack([(draw(rng) - before).numpy() for _ in range(draws)]))

@@ -8,19 +8,29 @@ from itertools import islice
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from partwise.errors import DataError, UnreadableModelError
-from partwise.explain.gather import interface_evidence, module_evidence
-from partwise.explain.program_writer import ProgramWriter
+from partwise.errors import UnreadableModelError
+from partwise.explain.evidence import interface_evidence, module_evidence
 from partwise.explain.subject import Subject
 from partwise.explain.values import Description, Evidence, Explained, Failed
 from partwise.explain.verification import verify_claims
+from partwise.explain.writers.built_in import ProgramWriter
 from partwise.graph import UnitMap, unit_map
-from partwise.graph.activity import evaluating, in_single_precision
+from partwise.graph.activity import evaluating, in_single_precision, scales_on, share_graph
+from partwise.graph.transformer import transformer_map
 from partwise.interventions.lesions import separate_uses, uses_are_apart
-from partwise.tasks import Task
+from partwise.modules import Partition
+from partwise.tasks import Data, Text
+
+ROWS = 1000
+"""Rows per split of a task."""
+MOST_TOKENS, LEAST_DOCUMENTS = 8192, 24
+COST = 1.5e11
+"""Parameters times tokens in one pass over a split, beyond which fewer tokens are taken."""
+MOST_EDGES = 2**22
+"""Graphs of larger language models are sampled to about as many edges."""
 
 
 class Writer(Protocol):
@@ -40,26 +50,60 @@ class Writer(Protocol):
 
 def subject_of(
     model: nn.Module,
-    labels: NDArray[np.int64],
-    task: Task,
+    partition: Partition | ArrayLike,
+    data: Data,
     units: UnitMap | None = None,
-    samples: int = 1000,
+    samples: int | None = None,
     seed: int = 0,
 ) -> Subject:
-    """A network, taken apart by `labels`, ready to be explained or audited.
+    """A network, taken apart by a partition, ready to be explained or audited.
+
+    Args:
+        model: the network.
+        partition: its modules, or (n,) the module of each unit.
+        data: a task, or text.
+        units: the model's unit map, where it was read already.
+        samples: at most this many rows per split, or about as many tokens.
+        seed: seed of the rows.
 
     Raises:
-        DataError: if the labels or the task do not fit the network.
+        DataError: if the partition or the data do not fit the network.
     """
-    x = task.rows("claims", 2, seed).x
+    if isinstance(data, Text):
+        return _text_subject(model, partition, data, units, samples, seed)
+    x = data.rows("claims", 2, seed).x
     if units is None:
         units = _units_on(model, x)
-    if len(labels) != units.n:
-        raise DataError(f"there are {len(labels)} labels for {units.n} units")
+    part = Partition.of(partition, units.n)
     model = in_single_precision(model)
     if not uses_are_apart(units):
         model, units = separate_uses(model, units, x)
-    return Subject(model, units, units.graph(model), np.asarray(labels), task, samples, seed)
+    graph = units.graph(model)
+    return Subject(model, units, graph, part, data, ROWS if samples is None else samples, seed)
+
+
+def _text_subject(
+    model: nn.Module,
+    partition: Partition | ArrayLike,
+    text: Text,
+    units: UnitMap | None,
+    samples: int | None,
+    seed: int,
+) -> Subject:
+    units = transformer_map(model) if units is None else units
+    part = Partition.of(partition, units.n)
+    model = in_single_precision(model)
+    tokens = _affordable(model, text.context) if samples is None else samples
+    text.refuse_other_tokens(len(units.units_of_kind("token")))
+    ids = text.rows("train", tokens, (seed, 77)).x
+    graph = share_graph(model, units, scales_on(model, units, ids), MOST_EDGES)
+    return Subject(model, units, graph, part, text, tokens, seed)
+
+
+def _affordable(model: nn.Module, context: int) -> int:
+    """Tokens per split: fewer for large models, at least as many as make some documents."""
+    size = sum(parameter.numel() for parameter in model.parameters())
+    return int(np.clip(COST / max(size, 1), LEAST_DOCUMENTS * context, MOST_TOKENS))
 
 
 def _units_on(model: nn.Module, x: Tensor) -> UnitMap:
@@ -72,12 +116,12 @@ def _units_on(model: nn.Module, x: Tensor) -> UnitMap:
 
 def explain(
     model: nn.Module,
-    labels: NDArray[np.int64],
-    task: Task,
+    partition: Partition | ArrayLike,
+    data: Data,
     writer: Writer | None = None,
     *,
     units: UnitMap | None = None,
-    samples: int = 1000,
+    samples: int | None = None,
     seed: int = 0,
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Explained]:
@@ -85,11 +129,12 @@ def explain(
 
     Args:
         model: the network.
-        labels: (n,) module of each unit, from `find_modules`.
-        task: where its samples come from: `train` for evidence, `claims` for the tests.
+        partition: its modules, from `find_modules`, or (n,) the module of each unit.
+        data: where its samples come from: `train` for evidence, `claims` for the tests. A task,
+            or `Text` for a language model.
         writer: who describes; the built-in one when left out.
         units: the model's unit map, where it was read already.
-        samples: at most this many rows per split, each of them once.
+        samples: at most this many rows per split, or about as many tokens; each of them once.
         seed: seed of the rows.
         on_step: told after each subject how many are done, of how many.
 
@@ -97,12 +142,12 @@ def explain(
         Modules first, then interfaces between modules that share an edge.
 
     Raises:
-        DataError: if the labels or the task do not fit the network.
+        DataError: if the partition or the data do not fit the network.
         UnreadableModelError: if the model cannot be read.
     """
     writer = ProgramWriter() if writer is None else writer
     with evaluating(model):
-        subject = subject_of(model, labels, task, units, samples, seed)
+        subject = subject_of(model, partition, data, units, samples, seed)
         return explain_subject(subject, writer, on_step)
 
 

@@ -89,17 +89,26 @@ class Resampling:
     rows: float | None = None
 
     @cached_property
+    def _places(self) -> NDArray[np.int64]:
+        """(n, s) the sources of each sample, numbered from 0."""
+        _, place = np.unique(self.sources, return_inverse=True)
+        return place.reshape(self.sources.shape)
+
+    @cached_property
+    def _drawn(self) -> NDArray[np.float32]:
+        """(draws, sources) weight of each source."""
+        rng = np.random.default_rng((self.seed, 1))
+        count = int(self._places.max()) + 1
+        shape = 1 / self._fewer if self._is_single else 1.0
+        return rng.standard_gamma(shape, (self.draws, count), np.float32) / np.float32(shape)
+
+    @cached_property
     def weights(self) -> NDArray[np.float32]:
         """(draws, n) weight of each sample."""
-        _, place = np.unique(self.sources, return_inverse=True)
-        place = place.reshape(self.sources.shape)
-        rng = np.random.default_rng((self.seed, 1))
-        count = int(place.max()) + 1
-        shape = 1 / self._fewer if self._is_single else 1.0
-        drawn = rng.standard_gamma(shape, (self.draws, count), np.float32) / np.float32(shape)
-        weights = drawn[:, place[:, 0]]
+        place = self._places
+        weights = self._drawn[:, place[:, 0]]
         for column in place.T[1:]:
-            weights *= drawn[:, column]
+            weights *= self._drawn[:, column]
         return weights
 
     @cached_property
@@ -136,9 +145,34 @@ class Resampling:
         """
         if among is None:
             among = np.ones(len(self.sources), bool)
-        weights = self.weights if among.all() else self.weights[:, among]
-        total = weights @ values[among].astype(np.float32)
-        return self._estimate(values[among], total, weights.sum(1), self._each(among), limits)
+        total, weight = self._sums(values, among)
+        return self._estimate(values[among], total, weight, self._each(among), limits)
+
+    def _sums(
+        self, values: Array, among: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(draws,) weighted sum of the values that count, and of their weights."""
+        if not self._is_single:
+            weights = self.weights if among.all() else self.weights[:, among]
+            return weights @ values[among].astype(np.float32), weights.sum(1)
+        place = self._places[among, 0]
+        sources = self._drawn.shape[1]
+        sums = np.bincount(place, values[among], sources).astype(np.float32)
+        counts = np.bincount(place, minlength=sources).astype(np.float32)
+        return self._drawn @ sums, self._drawn @ counts
+
+    def by_source(self, values: Array, among: NDArray[np.bool_] | None = None) -> Array:
+        """Mean of each source's samples, where it has any; what one further source may have.
+
+        Where samples have several sources each, these are the values themselves.
+        """
+        chosen = values if among is None else values[among]
+        if not self._is_single or not len(chosen):
+            return chosen
+        place = self._places[:, 0] if among is None else self._places[among, 0]
+        counts = np.bincount(place)
+        means: Array = np.bincount(place, chosen)[counts > 0] / counts[counts > 0]
+        return means
 
     def mean_of_pairs(
         self, pairs: Sequence[tuple[NDArray[np.int64], Array]], limits: tuple[float, float]

@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, TypedDict, get_args
 
-from partwise.explain.values import Claim, Description, Evidence, Example, Share, Spread
+from partwise.explain.claims import Claim
+from partwise.explain.values import Description, Evidence, Example, Share, Spread
 
 SHADES = ".:-=+*#%@"
 MOST_NAMES = 48
@@ -187,10 +188,12 @@ def _render_effects(evidence: Evidence) -> str:
 def _render_spread(spread: Spread | None) -> str:
     if spread is None:
         return ""
-    return (
-        f", adds {spread.low:.4g} to {spread.high:.4g} (95%); random parts of the same size add "
-        f"{spread.chance_high:.4g} or less, and move it by {spread.chance_low:.4g} or more"
-    )
+    words = f", adds {spread.low:.4g} to {spread.high:.4g} (95%)"
+    if spread.chance_high is not None:
+        words += f"; random parts of the same size add {spread.chance_high:.4g} or less"
+    if spread.chance_low is not None:
+        words += f"; random parts of the same size move it by {spread.chance_low:.4g} or more"
+    return words
 
 
 def _render_profiles(evidence: Evidence) -> str:

@@ -8,18 +8,10 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
+from partwise.explain.claims import ActivationClaim, AttendsClaim, Claim, IgnoresClaim
 from partwise.explain.language import parse_program
-from partwise.explain.values import (
-    ActivationClaim,
-    Claim,
-    Description,
-    EffectClaim,
-    Evidence,
-    IgnoresClaim,
-    InterfaceClaim,
-    NoEffectClaim,
-    ProgramClaim,
-)
+from partwise.explain.values import Description, Evidence
+from partwise.tasks.text import VARIABLES
 
 
 class BadReplyError(Exception):
@@ -89,27 +81,21 @@ def _describe_violation(error: ValidationError) -> str:
 
 
 def _check_claim(claim: Claim, evidence: Evidence) -> None:
-    _check_kind(claim, evidence)
+    data = "table" if evidence.text is None else "text"
+    if evidence.kind not in claim.about or data not in claim.data:
+        raise BadReplyError(f"{claim.kind!r} is no claim about {evidence.subject}")
+    for program in claim.programs:
+        _check_variables(program, evidence)
     match claim:
-        case ActivationClaim(unit=unit, condition=condition):
+        case ActivationClaim(unit=unit):
             _check_number("unit", unit, [each.unit for each in evidence.profiles])
-            _check_variables(condition, evidence)
-            return
+        case AttendsClaim(unit=unit):
+            known = () if evidence.text is None else evidence.text.attention
+            _check_number("head", unit, [each.unit for each in known])
         case IgnoresClaim(inputs=inputs):
             for each in inputs:
                 _check_number("input", each, range(len(evidence.inputs)))
-        case ProgramClaim(program=program):
-            _check_variables(program, evidence)
-    _check_number("head", claim.head, range(len(evidence.heads)))
-
-
-def _check_kind(claim: Claim, evidence: Evidence) -> None:
-    of_a_module = isinstance(claim, ActivationClaim | EffectClaim | NoEffectClaim)
-    of_an_interface = isinstance(claim, InterfaceClaim)
-    if (evidence.kind == "interface" and of_a_module) or (
-        evidence.kind == "module" and of_an_interface
-    ):
-        raise BadReplyError(f"{claim.kind!r} is no claim about {evidence.subject}")
+    _check_number("head", getattr(claim, "head", 0), range(len(evidence.heads)))
 
 
 def _check_number(noun: str, number: int, known: Sequence[int]) -> None:
@@ -120,8 +106,10 @@ def _check_number(noun: str, number: int, known: Sequence[int]) -> None:
 def _check_variables(program: str | None, evidence: Evidence) -> None:
     if program is None:
         return
-    inputs = {f"x{k}" for k in range(len(evidence.inputs))}
-    answers = {f"answer{k}" for k in range(len(evidence.heads))}
-    unknown = sorted(parse_program(program).variables - inputs - answers)
+    known = {f"x{k}" for k in range(len(evidence.inputs))}
+    known |= {f"answer{k}" for k in range(len(evidence.heads))}
+    if evidence.text is not None:
+        known = set(VARIABLES)
+    unknown = sorted(parse_program(program).variables - known)
     if unknown:
         raise BadReplyError(f"a program reads {unknown[0]!r}, which is not in the evidence")

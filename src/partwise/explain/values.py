@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from partwise.explain.claims import Claim
+from partwise.explain.claims.base import ProgramText
 from partwise.explain.language import parse_program
+from partwise.explain.subject import Part
 
 
 class _Value(BaseModel):
@@ -33,13 +36,27 @@ class Example(_Value):
     answers: tuple[float, ...]
 
 
+class Context(_Value):
+    """A piece of text, with a number per token that says where something happens.
+
+    Attributes:
+        tokens: the text, token by token.
+        marks: what happens at each token: nats that its prediction loses, or an activation.
+        stream: where the text is from.
+    """
+
+    tokens: tuple[str, ...]
+    marks: tuple[float, ...]
+    stream: str = ""
+
+
 class UnitProfile(_Value):
     """One hidden unit on the evidence samples.
 
-    `best_answer` is the condition on the right answer that its activation tells best: active
-    means above `threshold`, which was chosen for the highest F1. `f1_low` is the lower end of its
-    95% interval, `f1_safe` that of a fifth of the test's rows, `chance` the F1 of a unit that is
-    always on.
+    `best_answer` is the condition on the right answer, or the tokens, that its activation tells
+    best: active means above `threshold`, which was chosen for the highest F1. `f1_low` is the lower
+    end of its 95% interval, `f1_safe` that of a fifth of the test's rows, `chance` the F1 of a unit
+    that is always on. Of text, `contexts` show where it is most active.
     """
 
     unit: int
@@ -52,6 +69,7 @@ class UnitProfile(_Value):
     f1_low: float = 0.0
     f1_safe: float = 0.0
     chance: float = 1.0
+    contexts: tuple[Context, ...] = ()
 
 
 class Spread(_Value):
@@ -62,25 +80,148 @@ class Spread(_Value):
         safe_low, safe_high: the interval that a fifth of the test's rows would give: bounds that
             a test is likely to bear out.
         chance_low, chance_high: what nineteen in twenty random interventions of the same size
-            move the loss by at least, and raise it by at most.
+            move the loss by at least, and raise it by at most; None where nobody measured that.
     """
 
     low: float
     high: float
     safe_low: float
     safe_high: float
-    chance_low: float
-    chance_high: float
+    chance_low: float | None
+    chance_high: float | None
 
     @property
     def stands_out(self) -> bool:
         """Whether the change is clearly more than random interventions do."""
-        return self.low > max(self.chance_high, 0.0)
+        return self.chance_high is not None and self.low > max(self.chance_high, 0.0)
 
     @property
     def is_calm(self) -> bool:
         """Whether the change is clearly less than random interventions do."""
-        return max(-self.low, self.high) < self.chance_low
+        return self.chance_low is not None and max(-self.low, self.high) < self.chance_low
+
+    def least(self, smallest: float) -> float | None:
+        """A bound below a change that stands out, of at least `smallest`; None if it does not."""
+        if not self.stands_out or self.safe_low <= 0:
+            return None
+        return max(self.safe_low, self.chance_high or 0.0, smallest)
+
+    def most(self, smallest: float) -> float | None:
+        """A bound above the size of a calm change, of at least `smallest`; None if it is not."""
+        bound = max(self.safe_high, -self.safe_low, smallest)
+        return bound if self.chance_low is not None and bound < self.chance_low else None
+
+
+class SliceEffect(_Value):
+    """What an intervention does to the loss on a slice of the tokens, on evidence samples.
+
+    Attributes:
+        where: the condition that makes the slice; empty for all tokens.
+        tokens: number of evidence tokens in it.
+        loss_before, loss_after: mean loss in nats without and with the intervention.
+        spread: how certain the change is, beside random interventions.
+    """
+
+    where: str
+    tokens: int
+    loss_before: float
+    loss_after: float
+    spread: Spread
+
+    @property
+    def added(self) -> float:
+        """What the intervention adds, in nats."""
+        return self.loss_after - self.loss_before
+
+
+class AttentionProfile(_Value):
+    """The place that a head looks at most, beyond what looking everywhere alike would give.
+
+    Attributes:
+        unit: the head.
+        name: its name.
+        pattern: the place, as in `AttendsClaim`.
+        share: mean share of its attention.
+        safe: what a test is likely to find at least.
+        even: what attention to all earlier tokens alike would give.
+        shares: share and even share of every place that was looked at.
+    """
+
+    unit: int
+    name: str
+    pattern: str
+    share: float
+    safe: float
+    even: float
+    shares: dict[str, tuple[float, float]] = {}
+
+
+class TokenRise(_Value):
+    """What a module's writing adds to a token's logit where that token comes next."""
+
+    token: str
+    rise: float
+
+
+class Rule(_Value):
+    """A rule that gives the network's likeliest next token on a slice.
+
+    Attributes:
+        rule, where: programs, as in `NextTokenClaim`.
+        agreement: share of the slice's evidence tokens where it does.
+        safe: what a test is likely to find at least.
+        without: the same share for the network without the module.
+    """
+
+    rule: str
+    where: str
+    agreement: float
+    safe: float
+    without: float
+
+
+class Direction(_Value):
+    """What one module reads of another.
+
+    Attributes:
+        reader: the module that reads.
+        share: of the network's capacity.
+        slices: what happens to the loss when only this is cut.
+        suffering: contexts that suffer most.
+        wires: the strongest of its edges.
+    """
+
+    reader: int
+    share: float
+    slices: tuple[SliceEffect, ...]
+    suffering: tuple[Context, ...]
+    wires: tuple[str, ...]
+
+
+class TextEvidence(_Value):
+    """What is known of a part of a language model, beside what is known of any part.
+
+    Attributes:
+        streams: names of the streams of text.
+        tokens: the module's own tokens, strongest first.
+        slices: what the intervention does to the loss on slices of the tokens.
+        promoted, suppressed: tokens whose logits its writing raises and lowers most.
+        suffering, spared: contexts that its removal harms most and least.
+        attention: where its heads look.
+        rules: what the network predicts because of it.
+        directions: of an interface, what each of its modules reads of the other.
+    """
+
+    streams: tuple[str, ...]
+    tokens: tuple[str, ...] = ()
+    slices: tuple[SliceEffect, ...] = ()
+    promoted: tuple[TokenRise, ...] = ()
+    suppressed: tuple[TokenRise, ...] = ()
+    suffering: tuple[Context, ...] = ()
+    spared: tuple[Context, ...] = ()
+    attention: tuple[AttentionProfile, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    directions: tuple[Direction, ...] = ()
 
 
 class HeadEffect(_Value):
@@ -143,6 +284,7 @@ class Evidence(_Value):
         fitted_safe: the same for a fifth of the test's rows.
         fitted_chance: the same share for the network's most frequent answer.
         picture: height and width, if the inputs are pixels.
+        text: what else is known where the samples are tokens; None of tables.
     """
 
     kind: Literal["module", "interface"]
@@ -164,6 +306,12 @@ class Evidence(_Value):
     fitted_safe: float = 0.0
     fitted_chance: float = 0.0
     picture: tuple[int, int] | None = None
+    text: TextEvidence | None = None
+
+    @property
+    def part(self) -> Part:
+        """What it is about."""
+        return Part(self.kind, self.modules)
 
     @property
     def subject(self) -> str:
@@ -172,100 +320,6 @@ class Evidence(_Value):
 
 
 Sentence = Annotated[str, Field(min_length=1, max_length=400)]
-ProgramText = Annotated[str, Field(min_length=1, max_length=4000)]
-
-
-class _Claim(_Value):
-    """The parameters of a test.
-
-    `sentence` is rendered from them when the claim is tested; what a writer put there is dropped.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    sentence: Annotated[str, Field(max_length=400)] = ""
-
-
-class ActivationClaim(_Claim):
-    """A hidden unit is active when a condition on the sample holds (F1 at natural rates).
-
-    `condition` is a program over `x{k}` and `answer{k}`; active means above `threshold`.
-    """
-
-    kind: Literal["activation"] = "activation"
-    unit: int = Field(ge=0)
-    threshold: float = 0.0
-    condition: ProgramText
-    minimum_f1: float = Field(0.5, ge=0, le=1)
-
-    @field_validator("condition")
-    @classmethod
-    def _in_the_language(cls, condition: str) -> str:
-        parse_program(condition)
-        return condition
-
-
-class EffectClaim(_Claim):
-    """Holding the module's inputs and hidden units at their means adds at least `minimum` to a
-    head's loss, in the head's unit.
-    """
-
-    kind: Literal["effect"] = "effect"
-    head: int = Field(ge=0)
-    minimum: float = Field(gt=0)
-
-
-class NoEffectClaim(_Claim):
-    """Holding the module's inputs and hidden units at their means changes a head's mean loss by
-    at most `maximum`, in the head's unit.
-    """
-
-    kind: Literal["no_effect"] = "no_effect"
-    head: int = Field(ge=0)
-    maximum: float = Field(gt=0)
-
-
-class IgnoresClaim(_Claim):
-    """Taking these inputs from another sample changes a head's mean loss by at most `maximum`, in
-    the head's unit.
-    """
-
-    kind: Literal["ignores"] = "ignores"
-    inputs: tuple[int, ...] = Field(min_length=1, max_length=4096)
-    head: int = Field(ge=0)
-    maximum: float = Field(gt=0)
-
-
-class InterfaceClaim(_Claim):
-    """Cutting the edges between two modules changes a head's mean loss by at most `amount` (it is
-    idle), or adds at least as much, in the head's unit.
-    """
-
-    kind: Literal["interface"] = "interface"
-    head: int = Field(ge=0)
-    relation: Literal["at most", "at least"]
-    amount: float = Field(gt=0, validation_alias=AliasChoices("amount", "nats"))
-
-
-class ProgramClaim(_Claim):
-    """A program gives the network's answer to a head on at least `agreement` of the samples."""
-
-    kind: Literal["program"] = "program"
-    head: int = Field(ge=0)
-    program: ProgramText
-    agreement: float = Field(ge=0, le=1)
-
-    @field_validator("program")
-    @classmethod
-    def _in_the_language(cls, program: str) -> str:
-        parse_program(program)
-        return program
-
-
-Claim = Annotated[
-    ActivationClaim | EffectClaim | NoEffectClaim | IgnoresClaim | InterfaceClaim | ProgramClaim,
-    Field(discriminator="kind"),
-]
 
 
 class Description(_Value):

@@ -9,29 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import singledispatch
 from typing import Literal
 
 import numpy as np
 
-from partwise.errors import ProgramError
-from partwise.explain.chance import Band, input_band, lesion_band, wire_band
-from partwise.explain.intervals import CONFIDENCE, Estimate, holm
-from partwise.explain.language import parse_program
-from partwise.explain.measures import Measures
-from partwise.explain.subject import Subject
-from partwise.explain.values import (
-    ActivationClaim,
-    Claim,
-    EffectClaim,
-    Evidence,
-    IgnoresClaim,
-    InterfaceClaim,
-    NoEffectClaim,
-    ProgramClaim,
-    Verdict,
-)
-from partwise.explain.wording import claim_sentence
+from partwise.errors import DataError, ProgramError
+from partwise.explain.claims import Claim, Measured, TooFewError, WrongClaimError
+from partwise.explain.intervals import CONFIDENCE, holm
+from partwise.explain.subject import Part, Subject
+from partwise.explain.values import Evidence, Verdict
 
 MOST_ROWS = 1_000_000
 EVEN = "no more than chance gives"
@@ -44,7 +30,7 @@ class Trial:
 
     Attributes:
         claim: the claim.
-        estimate: the measure's mean; of its size, whatever its sign, where that is claimed.
+        effect: the measure's mean; of its size, whatever its sign, where that is claimed.
         bound: what the claim states.
         direction: the side of the bound that the claim is on.
         chance: what the measure comes to by chance.
@@ -52,6 +38,8 @@ class Trial:
         p_held: p-value of its being on the claim's side of the bound.
         p_beyond: p-value of its being beyond chance as well.
         p_broken: p-value of its being on the other side of the bound.
+        failure: why it could not be tested, if so.
+        outcome: what becomes of it then.
     """
 
     claim: Claim
@@ -68,6 +56,7 @@ class Trial:
     p_beyond: float
     p_broken: float
     failure: str = ""
+    outcome: Literal["refuted", "undecided"] = "refuted"
 
     @property
     def p_value(self) -> float:
@@ -95,10 +84,19 @@ def verify_claim(subject: Subject, evidence: Evidence, claim: Claim) -> Verdict:
 
 def try_claim(subject: Subject, evidence: Evidence, claim: Claim) -> Trial:
     """A claim's test; nothing is decided yet."""
+    return try_on(subject, evidence.part, claim)
+
+
+def try_on(subject: Subject, part: Part, claim: Claim) -> Trial:
+    """The test of a claim about a part; nothing is decided yet."""
     try:
-        return _try(claim, subject, evidence)
-    except (ProgramError, IndexError) as error:
-        return _failed(claim, subject, str(error))
+        claim.refuse_misplaced(subject, part)
+        found = claim.measured(subject, part)
+    except (ProgramError, WrongClaimError, DataError) as error:
+        return _failed(claim, subject, str(error), "refuted")
+    except TooFewError as error:
+        return _failed(claim, subject, str(error), "undecided")
+    return (_above if found.direction == "at least" else _within)(claim, subject, found)
 
 
 def decide(trials: Sequence[Trial]) -> list[Verdict]:
@@ -110,148 +108,60 @@ def decide(trials: Sequence[Trial]) -> list[Verdict]:
     ]
 
 
-@singledispatch
-def _try(claim: Claim, subject: Subject, evidence: Evidence) -> Trial:
-    raise AssertionError(f"no test for {type(claim).__name__}")
-
-
-@_try.register
-def _(claim: EffectClaim, subject: Subject, evidence: Evidence) -> Trial:
-    added, band = _lesioned(subject, evidence, claim.head)
-    return _above(claim, subject, added, claim.minimum, band.high[claim.head])
-
-
-@_try.register
-def _(claim: NoEffectClaim, subject: Subject, evidence: Evidence) -> Trial:
-    added, band = _lesioned(subject, evidence, claim.head)
-    return _within(claim, subject, added, claim.maximum, band.low[claim.head])
-
-
-@_try.register
-def _(claim: IgnoresClaim, subject: Subject, evidence: Evidence) -> Trial:
-    if max(claim.inputs) >= len(subject.task.inputs) or min(claim.inputs) < 0:
-        raise IndexError("it names an input that does not exist")
-    head = _head(subject, claim.head)
-    added = Measures(subject, "claims").of_inputs(claim.inputs, head)
-    band = input_band(subject, "claims", claim.inputs)
-    return _within(claim, subject, added, claim.maximum, band.low[head])
-
-
-@_try.register
-def _(claim: InterfaceClaim, subject: Subject, evidence: Evidence) -> Trial:
-    if evidence.kind != "interface":
-        raise IndexError("it is about an interface, and this is none")
-    pair, head = (evidence.modules[0], evidence.modules[1]), _head(subject, claim.head)
-    added = Measures(subject, "claims").of_interface(pair, head)
-    if claim.relation == "at least":
-        band = wire_band(subject, "claims", pair, "capacity")
-        return _above(claim, subject, added, claim.amount, band.high[head])
-    band = wire_band(subject, "claims", pair, "number")
-    return _within(claim, subject, added, claim.amount, band.low[head])
-
-
-@_try.register
-def _(claim: ActivationClaim, subject: Subject, evidence: Evidence) -> Trial:
-    if claim.unit >= subject.graph.n:
-        raise IndexError("it names a unit that does not exist")
-    holds = (parse_program(claim.condition).evaluate(subject.variables("claims")) != 0).numpy()
-    f1, chance = Measures(subject, "claims").of_unit(claim.unit, claim.threshold, holds)
-    return _above(claim, subject, f1, claim.minimum_f1, chance, unit="F1")
-
-
-@_try.register
-def _(claim: ProgramClaim, subject: Subject, evidence: Evidence) -> Trial:
-    given = parse_program(claim.program).evaluate(subject.variables("claims"))
-    head = _head(subject, claim.head)
-    agreement, chance = Measures(subject, "claims").of_program(given, head)
-    return _above(claim, subject, agreement, claim.agreement, chance, unit="of samples")
-
-
-def _lesioned(subject: Subject, evidence: Evidence, head: int) -> tuple[Estimate, Band]:
-    """What a module's lesion adds to a head's loss, and what random ones do."""
-    if evidence.kind != "module":
-        raise IndexError("it is about a module, and this is none")
-    module = evidence.modules[0]
-    added = Measures(subject, "claims").of_module(module, _head(subject, head))
-    return added, lesion_band(subject, "claims", module)
-
-
-def _head(subject: Subject, head: int) -> int:
-    if head >= len(subject.task.heads):
-        raise IndexError("it names a question that does not exist")
-    return head
-
-
-def _above(
-    claim: Claim,
-    subject: Subject,
-    found: Estimate,
-    bound: float,
-    chance: float,
-    unit: str | None = None,
-) -> Trial:
-    low, high = found.interval()
+def _above(claim: Claim, subject: Subject, found: Measured) -> Trial:
+    estimate = found.estimate
+    low, high = estimate.interval()
     return Trial(
-        *_facts(subject, claim),
-        unit=_loss_unit(subject, claim) if unit is None else unit,
-        effect=found.mean,
+        _worded(subject, claim),
+        found.samples,
+        found.rows,
+        effect=estimate.mean,
         low=low,
         high=high,
-        bound=bound,
+        bound=found.bound,
         direction="at least",
-        chance=float(chance),
-        p_held=found.p_above(bound),
-        p_beyond=found.p_above(chance),
-        p_broken=found.p_below(bound),
+        chance=found.chance,
+        unit=found.unit,
+        p_held=estimate.p_above(found.bound),
+        p_beyond=estimate.p_above(found.chance),
+        p_broken=estimate.p_below(found.bound),
     )
 
 
-def _within(claim: Claim, subject: Subject, found: Estimate, bound: float, chance: float) -> Trial:
+def _within(claim: Claim, subject: Subject, found: Measured) -> Trial:
     """A trial of a mean's size: that it lies between -bound and bound."""
-    low, high = found.interval()
+    estimate = found.estimate
+    low, high = estimate.interval()
 
     def p_inside(limit: float) -> float:
-        return max(found.p_above(-limit), found.p_below(limit))
+        return max(estimate.p_above(-limit), estimate.p_below(limit))
 
     return Trial(
-        *_facts(subject, claim),
-        unit=_loss_unit(subject, claim),
-        effect=abs(found.mean),
+        _worded(subject, claim),
+        found.samples,
+        found.rows,
+        effect=abs(estimate.mean),
         low=max(low, -high, 0.0),
         high=max(high, -low),
-        bound=bound,
+        bound=found.bound,
         direction="at most",
-        chance=float(chance),
-        p_held=p_inside(bound),
-        p_beyond=p_inside(chance),
-        p_broken=min(found.p_above(bound), found.p_below(-bound)),
+        chance=found.chance,
+        unit=found.unit,
+        p_held=p_inside(found.bound),
+        p_beyond=p_inside(found.chance),
+        p_broken=min(estimate.p_above(found.bound), estimate.p_below(-found.bound)),
     )
-
-
-def _facts(subject: Subject, claim: Claim) -> tuple[Claim, int, int]:
-    rows = subject.batch("claims")
-    return _worded(subject, claim), len(rows.x), rows.independent
-
-
-def _loss_unit(subject: Subject, claim: Claim) -> str:
-    assert not isinstance(claim, ActivationClaim)
-    return subject.task.heads[claim.head].unit
 
 
 def _worded(subject: Subject, claim: Claim) -> Claim:
     """The claim with the sentence that its test comes to."""
-    heads = subject.task.heads
-    sentence = claim_sentence(
-        claim,
-        [head.name for head in heads],
-        subject.unit_names,
-        subject.task.inputs,
-        [head.unit for head in heads],
-    )
-    return claim.model_copy(update={"sentence": sentence})
+    words = claim.words(subject.names)
+    return claim.model_copy(update={"sentence": words if len(words) <= 400 else words[:399] + "…"})
 
 
-def _failed(claim: Claim, subject: Subject, why: str) -> Trial:
+def _failed(
+    claim: Claim, subject: Subject, why: str, outcome: Literal["refuted", "undecided"]
+) -> Trial:
     return Trial(
         _worded(subject, claim),
         samples=0,
@@ -267,6 +177,7 @@ def _failed(claim: Claim, subject: Subject, why: str) -> Trial:
         p_beyond=1.0,
         p_broken=0.0,
         failure=why or "it cannot be tested",
+        outcome=outcome,
     )
 
 
@@ -286,7 +197,9 @@ def _decided(trial: Trial, corrected: float, tested_with: int) -> Verdict:
         unit=trial.unit,
         p_value=corrected,
         tested_with=tested_with,
-        rows_needed=_rows_needed(trial, tested_with) if outcome == "undecided" else None,
+        rows_needed=_rows_needed(trial, tested_with)
+        if outcome == "undecided" and not trial.failure
+        else None,
         reason=reason,
     )
 
@@ -296,7 +209,7 @@ def _outcome(
 ) -> tuple[Literal["supported", "refuted", "undecided"], str]:
     level = 1 - CONFIDENCE
     if trial.failure:
-        return "refuted", trial.failure
+        return trial.outcome, trial.failure
     if corrected <= level:
         return (
             ("refuted", "")

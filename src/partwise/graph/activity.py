@@ -22,7 +22,7 @@ from torch.utils.hooks import RemovableHandle
 
 from partwise.errors import GraphError, UnreadableModelError
 from partwise.graph.unit_graph import UnitGraph, UnitGroup
-from partwise.graph.unit_map import UnitMap, WeightBlock
+from partwise.graph.unit_map import UnitMap, WeightBlock, sampled
 
 Capacity = Literal["weight", "share", "attribution", "co-usage"]
 CAPACITIES: tuple[Capacity, ...] = get_args(Capacity)
@@ -217,7 +217,12 @@ class InputScales:
 
 
 @torch.no_grad()
-def share_graph(model: nn.Module, units: UnitMap, scales: InputScales | None) -> UnitGraph:
+def share_graph(
+    model: nn.Module,
+    units: UnitMap,
+    scales: InputScales | None,
+    most_edges: int | None = None,
+) -> UnitGraph:
     """Capacities that are shares of what a unit reads; every row of every matrix sums to 1.
 
     So no matrix hides behind a larger one: embeddings count as much as what MLPs write.
@@ -227,9 +232,20 @@ def share_graph(model: nn.Module, units: UnitMap, scales: InputScales | None) ->
         units: its unit map.
         scales: what the weights read; None takes every input's scale as 1, so that the weights
             alone decide (gains of normalisations folded in).
+        most_edges: networks with more weights are `sampled` to about this many edges.
     """
+    shares = list(share_matrices(model, units, scales))
+    if most_edges is not None and sum(matrix.numel() for matrix in shares) > most_edges:
+        shares = sampled(shares, most_edges)
+    return _graph_of(units, shares)
+
+
+@torch.no_grad()
+def share_matrices(
+    model: nn.Module, units: UnitMap, scales: InputScales | None
+) -> Iterator[Tensor]:
+    """Per block the (receivers, senders) float64 shares that `share_graph` is made of."""
     parameters = dict(model.named_parameters())
-    shares = []
     for i, block in enumerate(units.blocks):
         if scales is None:
             matrix = units.magnitude(model, block).double()
@@ -238,8 +254,16 @@ def share_graph(model: nn.Module, units: UnitMap, scales: InputScales | None) ->
             matrix = parameters[block.parameter].detach().abs().double()
             matrix = matrix * (scale[:, None] if block.transposed else scale)
         matrix = matrix.T if block.transposed else matrix  # receivers x senders
-        shares.append(matrix / matrix.sum(1, keepdim=True).clamp_min(1e-30))
-    return _graph_of(units, shares)
+        yield matrix / matrix.sum(1, keepdim=True).clamp_min(1e-30)
+
+
+def scales_on(model: nn.Module, units: UnitMap, ids: Tensor) -> InputScales:
+    """What the weights read over (d, t) token ids."""
+    scales = InputScales(model, units)
+    with scales.watching(), torch.no_grad():
+        for part in _parts(model, ids)[:1]:
+            model(part)
+    return scales
 
 
 def _graph_of(units: UnitMap, capacities: Sequence[Tensor]) -> UnitGraph:
@@ -499,3 +523,36 @@ def subgraph(graph: UnitGraph, units: NDArray[np.int64]) -> UnitGraph:
         graph.capacities[keep],
         (UnitGroup("units", "hidden", 0, len(units)),),
     )
+
+
+@torch.no_grad()
+def values_per_token(
+    model: nn.Module, units: UnitMap, ids: Tensor, chosen: NDArray[np.bool_]
+) -> Tensor:
+    """(tokens, k) what each of the chosen units sends at every token.
+
+    A neuron's is its activation, a head's the norm of its output.
+
+    Args:
+        model: the network.
+        units: its unit map.
+        ids: (d, t) token ids.
+        chosen: (n,) bool, k units, all of them heads or neurons.
+    """
+    column = torch.from_numpy(np.cumsum(chosen) - 1)
+    found = torch.zeros(ids.numel(), int(chosen.sum()))
+    start = 0
+
+    def see(position: int, block: WeightBlock, x: Tensor) -> None:
+        if chosen[int(block.senders[0])]:
+            own, size = _sizes(x.float(), block.senders)
+            same = len(own) == len(block.senders)
+            values = (x if same else size).flatten(0, -2).float().cpu()
+            keep = torch.from_numpy(chosen)[own]
+            found[start : start + len(values), column[own[keep]]] = values[:, keep]
+
+    with reading_inputs(model, units, see):
+        for part in _parts(model, ids):
+            model(part)
+            start += part.numel()
+    return found

@@ -199,6 +199,10 @@ def parameter_of(key: str) -> str:
     return key.partition("@")[0]
 
 
+HIDDEN = ("hidden", "head", "neuron")
+"""Kinds of units that compute something."""
+
+
 @dataclass(frozen=True, eq=False)
 class UnitMap:
     """The units of a network: their groups, and the weight blocks that join them.
@@ -233,6 +237,16 @@ class UnitMap:
         """All units that the model returns, in the order of its outputs."""
         count = sum(len(group) for group in self.groups if group.kind == "output")
         return UnitGroup("outputs", "output", self.n - count, self.n) if count else self.groups[-1]
+
+    def is_kind(self, *kinds: str) -> NDArray[np.bool_]:
+        """(n,) whether each unit's group is of one of these kinds."""
+        sizes = [len(group) for group in self.groups]
+        return np.repeat([group.kind in kinds for group in self.groups], sizes)
+
+    @property
+    def hidden(self) -> NDArray[np.bool_]:
+        """(n,) the units that compute: neither inputs, outputs, tokens nor residual channels."""
+        return self.is_kind(*HIDDEN)
 
     def units_of_kind(self, kind: str) -> Tensor:
         """(k,) the units of all groups of a kind, such as `"output"`, in order."""

@@ -2,51 +2,127 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from partwise.errors import UnreadableModelError
 from partwise.graph import UnitMap, WeightBlock, unit_map
-from partwise.graph.activity import at_sites, channel_of, per_channel
+from partwise.graph.activity import at_sites, channel_of, per_channel, removing
 from partwise.graph.written_out import written_out
 from partwise.interventions.masks import MaskedRun, inside_modules
+
+TOKENS_AT_ONCE = 2048
+"""Tokens that means are taken over in one forward pass."""
 
 
 class Lesions:
     """Runs a network with some of its units held at their mean.
 
     A unit that is held sends every reader its mean over reference samples; a held output is
-    replaced by its mean. Where a layer is called several times, each call has readers of its own.
-    Networks whose weights are applied where no hook sees it are run written out.
+    replaced by its mean, a held token by the mean embedding. Where a layer is called several
+    times, each call has readers of its own. Networks whose weights are applied where no hook sees
+    it are run written out.
 
     Args:
         model: the network.
         units: its unit map.
-        reference: (b, ...) samples that the means are taken over.
+        reference: (b, ...) samples, or (b, t) token ids, that the means are taken over.
+        strata: (b,) int, the stratum of each; a held unit then sends its mean over samples of the
+            same stratum. The mean over unlike texts is like none of them.
     """
 
-    def __init__(self, model: nn.Module, units: UnitMap, reference: Tensor):
+    def __init__(
+        self, model: nn.Module, units: UnitMap, reference: Tensor, strata: Tensor | None = None
+    ):
         self.model, self.units = separate_uses(model, units, reference)
-        self._means: list[Tensor] = [torch.empty(0)] * len(units.blocks)
         self._outputs = self.units.units_of_kind("output")
         layer = self.model.get_submodule(self.units.blocks[-1].module)
         self._channel = channel_of(layer)
+        self._output_mean = torch.zeros(())
+        if strata is None:
+            strata = torch.zeros(len(reference), dtype=torch.long)
+        each = [self._means_over(reference[strata == k]) for k in range(int(strata.max()) + 1)]
+        self._means = [torch.stack(means) for means in zip(*each, strict=True)]
 
-        def record(position: int, block: WeightBlock, layer: nn.Module, x: Tensor) -> None:
-            self._means[position] = per_channel(x.detach(), channel_of(layer)).mean(0)
+    def _means_over(self, reference: Tensor) -> list[Tensor]:
+        """Per block (c,), the mean of what its layer reads; of a table, of what it writes."""
+        means: list[Tensor] = [torch.zeros(())] * len(self.units.blocks)
+        share = 1.0
 
-        with at_sites(self.model, self.units, record), torch.no_grad():
-            self._output_mean = per_channel(self.model(reference), self._channel).mean(0)
+        def add(position: int, mean: Tensor) -> None:
+            means[position] = mean if share == 1 else means[position] + share * mean
+
+        def before(position: int, block: WeightBlock, layer: nn.Module, x: Tensor) -> None:
+            if x.dtype.is_floating_point:
+                add(position, per_channel(x.detach(), channel_of(layer)).mean(0))
+
+        def after(position: int, block: WeightBlock, layer: nn.Module, x: Tensor) -> None:
+            if isinstance(layer, nn.Embedding):
+                add(position, x.detach().flatten(0, -2).mean(0))
+
+        with at_sites(self.model, self.units, before, after), torch.no_grad():
+            for part in _parts(reference):
+                share = len(part) / len(reference)
+                output = self.model(part)
+        if len(self._outputs):
+            self._output_mean = per_channel(output, self._channel).mean(0)
+        return means
+
+    @contextlib.contextmanager
+    def holding(self, held: Tensor, strata: Tensor | None = None) -> Iterator[nn.Module]:
+        """The network, which inside reads the units of `held` (n,) bool at their means.
+
+        Args:
+            held: (n,) bool.
+            strata: (b,) the stratum of every sample of all runs inside, in their order; those of
+                the only stratum if None.
+        """
+        done, here = 0, slice(None)
+
+        def enter(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            nonlocal done, here
+            here = slice(done, done + len(inputs[0]))
+            done = here.stop
+
+        def mean_of(position: int) -> Tensor:
+            means = self._means[position]
+            return means[0] if strata is None else means[strata[here]]
+
+        def hold(position: int, block: WeightBlock, layer: nn.Module, x: Tensor) -> Tensor | None:
+            own = held[_read(block, layer)]
+            if not x.dtype.is_floating_point or not own.any():
+                return None
+            return _held(x, own, mean_of(position), channel_of(layer))
+
+        def blank(position: int, block: WeightBlock, layer: nn.Module, x: Tensor) -> Tensor | None:
+            if not isinstance(layer, nn.Embedding):
+                return None
+            own = held[block.senders][ids[block.module]]
+            mean = mean_of(position)
+            return torch.where(own[..., None], mean if mean.dim() == 1 else mean[:, None], x)
+
+        ids: dict[str, Tensor] = {}
+        blocks = {b.module for b in self.units.blocks if held[b.senders].any()}
+        layers = {name: self.model.get_submodule(name) for name in blocks}
+        tables = {n: layer for n, layer in layers.items() if isinstance(layer, nn.Embedding)}
+        handles = [self.model.register_forward_pre_hook(enter)]
+        handles += [
+            layer.register_forward_pre_hook(partial(_note, ids, name))
+            for name, layer in tables.items()
+        ]
+        after = blank if tables else None
+        with removing(handles), at_sites(self.model, self.units, hold, after):
+            yield self.model
 
     @torch.no_grad()
     def outputs(self, x: Tensor, held: Tensor) -> Tensor:
         """The network's outputs with the units of `held` (n,) bool at their means."""
-
-        def hold(position: int, block: WeightBlock, layer: nn.Module, x: Tensor) -> Tensor:
-            return _held(x, held[_read(block, layer)], self._means[position], channel_of(layer))
-
-        with at_sites(self.model, self.units, hold):
-            outputs: Tensor = self.model(x)
+        with self.holding(held) as model:
+            outputs: Tensor = model(x)
         if outputs.shape[self._channel] != len(self._outputs):
             return outputs
         return _held(outputs, held[self._outputs], self._output_mean, self._channel)
@@ -64,6 +140,17 @@ class Lesions:
         if outputs.shape[self._channel] == len(self._outputs):
             values[:, self._outputs] = per_channel(outputs, self._channel)
         return values
+
+
+def _note(ids: dict[str, Tensor], name: str, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    ids[name] = inputs[0]
+
+
+def _parts(reference: Tensor) -> Sequence[Tensor]:
+    """Samples in one part, token ids in parts whose logits fit."""
+    if reference.dtype.is_floating_point:
+        return [reference]
+    return reference.split(max(1, TOKENS_AT_ONCE // reference.shape[1]))
 
 
 @torch.no_grad()
@@ -114,7 +201,11 @@ def _read(block: WeightBlock, layer: nn.Module) -> Tensor:
 
 
 def _held(value: Tensor, held: Tensor, means: Tensor, channel: int) -> Tensor:
-    """`value` with the channels of `held` (c,) bool at their means (c,)."""
+    """`value` with the channels of `held` (c,) bool at their means (c,) or (b, c)."""
     shape = [1] * value.dim()
     shape[channel] = -1
+    if means.dim() == 2:
+        wide = list(shape)
+        wide[0] = len(value)
+        return torch.where(held.reshape(shape), means.reshape(wide), value)
     return torch.where(held.reshape(shape), means.reshape(shape), value)

@@ -79,6 +79,29 @@ def inside_modules(
     return kept
 
 
+def between(
+    model: nn.Module, units: UnitMap, labels: Tensor, writer: int, reader: int
+) -> dict[str, Tensor]:
+    """What stays when one module no longer reads another: as `inside_modules`.
+
+    Args:
+        model: the network.
+        units: its unit map.
+        labels: (n,) module of each unit.
+        writer: the module that is not read any more.
+        reader: the module that does not read it.
+    """
+    kept = {}
+    for block in units.blocks:
+        weight = block.weight(model)
+        if block.uses > 1:
+            refuse_hidden(block)
+        rows, columns = block.pick(labels, weight.device)
+        reads, read = (columns, rows) if block.transposed else (rows, columns)
+        kept[block.key] = wide(~((reads == reader) & (read == writer)), weight)
+    return kept
+
+
 def is_inside(labels: Tensor, block: WeightBlock, weight: Tensor) -> Tensor:
     """Which of a block's weights lie inside a module of (n,) labels, as `Keep` wants it."""
     rows, columns = block.pick(labels, weight.device)

@@ -20,6 +20,17 @@ from partwise.tasks.words import Words, readable
 
 LOGITS_AT_ONCE = 2**25
 """Logits in one forward pass, unless one document has more."""
+VARIABLES = {
+    "token": "the last token read",
+    "prev": "the token before it",
+    "prev2": "the one before that",
+    "prev3": "the one before that again",
+    "next": "the token to be predicted",
+    "induced": "what came after `token` when it was last seen in the document",
+    "stream": "the name of the source",
+    "position": "the number of tokens before `token`",
+}
+"""What a program may read of a token's surroundings."""
 Run = Callable[[Tensor], Any]
 """(documents, context) token ids -> logits (documents, context, vocabulary), plain or wrapped."""
 
@@ -120,13 +131,7 @@ class Text:
         return torch.cat(found)
 
     def variables(self, rows: TextRows) -> dict[str, Tensor | Words]:
-        """What a program may read of a token's surroundings, each (tokens,).
-
-        `token` is the last token read, `prev`, `prev2`, `prev3` those before it, `next` the one to
-        be predicted, `induced` the one that came after `token` when it was last seen in the
-        document, `stream` the name of the source, and `position` the number of tokens before
-        `token`.
-        """
+        """What a program may read of a token's surroundings, each (tokens,); see `VARIABLES`."""
         x, words = rows.x, self.vocabulary
         places = torch.arange(x.shape[1])
         seen = {"token": x} | {

@@ -1,53 +1,29 @@
-"""The built-in writer: no language model, no network, only what the evidence says."""
+"""What the built-in writer says of modules and interfaces on rows of numbers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
-from partwise.explain.values import (
+from partwise.explain.claims import (
     ActivationClaim,
     Claim,
-    Description,
     EffectClaim,
-    Evidence,
-    HeadEffect,
     IgnoresClaim,
     InterfaceClaim,
     NoEffectClaim,
     ProgramClaim,
+    condition_in_words,
 )
-from partwise.explain.wording import condition_in_words
+from partwise.explain.values import Description, Evidence, HeadEffect
+from partwise.explain.writers.wording import CLEAR, IDLE, TELLING, digits, down, listed
 
-CLEAR = 0.2  # an effect worth claiming; this and the next in nats, or shares of a variance
-IDLE = 0.02  # no bound on "no effect" is tighter
 MOST_NAMED = 8  # inputs in a sentence
 MOST_ACTIVATIONS = 3
-TELLING = 0.6  # F1 at which a unit is said to stand for an answer
 PASSED_ON = 0.05  # share read from or fed to other modules from which on their inputs may matter
-
-
-class ProgramWriter:
-    """Describes modules by what they read, what they decide, and a fitted program.
-
-    A claim is made where the evidence's own interval is beyond chance, and its bound comes from
-    that interval, with room to spare (`Spread.safe_low`). Whether it holds is for the
-    verification to say.
-    """
-
-    name = "built-in"
-
-    def write(self, evidence: Evidence, neighbours: Sequence[Description] = ()) -> Description:
-        """The description of a module or an interface.
-
-        Args:
-            evidence: what is known of it.
-            neighbours: not used; language models are given them.
-        """
-        return _of_module(evidence) if evidence.kind == "module" else _of_interface(evidence)
 
 
 def _moved(evidence: Evidence) -> list[HeadEffect]:
@@ -57,10 +33,11 @@ def _moved(evidence: Evidence) -> list[HeadEffect]:
     ]
 
 
-def _of_module(evidence: Evidence) -> Description:
+def describe_module(evidence: Evidence) -> Description:
+    """The description of a module."""
     moved = _moved(evidence)
     calm = [each for each in evidence.effects if each.spread and each.spread.is_calm]
-    names = _and([f"'{effect.name}'" for effect in moved])
+    names = listed([f"'{effect.name}'" for effect in moved])
     region, rest = _reading_region(evidence)
     answers = bool([*evidence.units.values()][-1])  # it has outputs of its own
     verb = "answers" if answers else "informs"
@@ -84,7 +61,8 @@ def _of_module(evidence: Evidence) -> Description:
     )
 
 
-def _of_interface(evidence: Evidence) -> Description:
+def describe_interface(evidence: Evidence) -> Description:
+    """The description of an interface."""
     a, b = evidence.modules
     used = _moved(evidence)
     calm = [each for each in evidence.effects if each.spread and each.spread.is_calm]
@@ -92,7 +70,7 @@ def _of_interface(evidence: Evidence) -> Description:
     size = "less than 0.01%" if small else f"{evidence.interface_frac:.2%}"
     share = f"{size} of the network's capacity"
     if used:
-        names = _and([f"'{effect.name}'" for effect in used])
+        names = listed([f"'{effect.name}'" for effect in used])
         verb = "needs" if len(used) == 1 else "need"
         sentence = f"Modules {a} and {b} share {share}, and {names} {verb} it."
     else:
@@ -104,7 +82,7 @@ def _of_interface(evidence: Evidence) -> Description:
         for effect in evidence.effects
     )
     strongest = [share.name for share in (*evidence.reads[:1], *evidence.feeds[:1])]
-    wires = f" The strongest edges are {_and(strongest)}." if strongest else ""
+    wires = f" The strongest edges are {listed(strongest)}." if strongest else ""
     return Description(
         name=f"{'carries' if used else 'idle'}: {a} and {b}",
         sentence=sentence,
@@ -153,7 +131,7 @@ def _reading_region(evidence: Evidence) -> tuple[str, float]:
         return "other modules only", others
     if evidence.picture is None:
         named = [evidence.inputs[k] for k in own[:MOST_NAMED]]
-        return _and(named) + _of_all(evidence, named), others
+        return listed(named) + _of_all(evidence, named), others
     rows, columns = np.divmod(np.array(own), evidence.picture[1])
     whole = f"of the {evidence.picture[0]}x{evidence.picture[1]} picture"
     return (
@@ -178,31 +156,14 @@ def _fed_to_modules(evidence: Evidence) -> float:
 
 def _least(effects: Sequence[HeadEffect]) -> list[tuple[int, float]]:
     """Head and a bound below each effect that is clearly more than random interventions do."""
-    found = []
-    for effect in effects:
-        spread = effect.spread
-        if spread is not None and spread.stands_out and spread.safe_low > 0:
-            bound = max(spread.safe_low, spread.chance_high, IDLE * effect.scale)
-            found.append((effect.head, _digits(bound, math.floor)))
-    return found
+    bounds = [(e.head, e.spread.least(IDLE * e.scale)) for e in effects if e.spread]
+    return [(head, digits(bound, math.floor)) for head, bound in bounds if bound is not None]
 
 
 def _most(effects: Sequence[HeadEffect]) -> list[tuple[int, float]]:
     """Head and a bound above each effect's size, where random interventions do more."""
-    found = []
-    for effect in effects:
-        assert effect.spread is not None
-        spread = effect.spread
-        bound = max(spread.safe_high, -spread.safe_low, IDLE * effect.scale)
-        if bound < spread.chance_low:
-            found.append((effect.head, _digits(bound, math.ceil)))
-    return found
-
-
-def _digits(value: float, to_whole: Callable[[float], int]) -> float:
-    """A positive number in two digits, rounded down or up."""
-    step = 10.0 ** (math.floor(math.log10(value)) - 1)
-    return float(f"{to_whole(value / step) * step:.2g}")
+    bounds = [(e.head, e.spread.most(IDLE * e.scale)) for e in effects if e.spread]
+    return [(head, digits(bound, math.ceil)) for head, bound in bounds if bound is not None]
 
 
 def _ignores_claims(evidence: Evidence, moved: Sequence[HeadEffect]) -> list[Claim]:
@@ -212,7 +173,7 @@ def _ignores_claims(evidence: Evidence, moved: Sequence[HeadEffect]) -> list[Cla
     if not foreign:
         return []
     return [
-        IgnoresClaim(inputs=foreign, head=effect.head, maximum=_digits(_margin(effect), math.ceil))
+        IgnoresClaim(inputs=foreign, head=effect.head, maximum=digits(_margin(effect), math.ceil))
         for effect in moved
     ]
 
@@ -231,7 +192,7 @@ def _activation_claims(evidence: Evidence) -> list[Claim]:
                     unit=profile.unit,
                     threshold=profile.threshold,
                     condition=profile.best_answer,
-                    minimum_f1=_down(profile.f1_safe),
+                    minimum_f1=down(profile.f1_safe),
                 )
             )
     return claims[:MOST_ACTIVATIONS]
@@ -246,7 +207,7 @@ def _program_claims(evidence: Evidence) -> list[Claim]:
         ProgramClaim(
             head=evidence.fitted_head,
             program=evidence.fitted,
-            agreement=_down(evidence.fitted_safe),
+            agreement=down(evidence.fitted_safe),
         )
     ]
 
@@ -260,17 +221,3 @@ def _clear(evidence: Evidence) -> str:
     if any(effect.variance is not None for effect in evidence.effects):
         return f"{CLEAR:.0%} of its variance"
     return f"{CLEAR} nats"
-
-
-def _down(value: float) -> float:
-    return max(0.01, math.floor(value * 100) / 100)
-
-
-def _and(names: Sequence[str]) -> str:
-    return (
-        names[0]
-        if len(names) == 1
-        else ", ".join(names[:-1]) + " and " + names[-1]
-        if names
-        else ""
-    )

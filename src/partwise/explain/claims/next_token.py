@@ -1,0 +1,59 @@
+"""The claim that a short rule gives the token that the network predicts, because of a module."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from partwise.explain.claims.base import (
+    BaseClaim,
+    Measured,
+    ProgramText,
+    Where,
+    checked_program,
+    finding,
+    measures_on,
+    slice_words,
+)
+from partwise.explain.language import parse_program
+from partwise.explain.subject import Names, Part, Subject
+
+
+class NextTokenClaim(BaseClaim):
+    """The network's likeliest next token is the one that `rule` gives, a program whose value is a
+    token's text, on at least `agreement` of the tokens where `where` holds; more often than
+    without the module.
+    """
+
+    data: ClassVar[tuple[str, ...]] = ("text",)
+
+    kind: Literal["next_token"] = "next_token"
+    rule: ProgramText
+    where: Where = ""
+    agreement: float = Field(ge=0, le=1)
+
+    _in_the_language = field_validator("rule", "where")(checked_program)
+
+    def words(self, names: Names) -> str:
+        """The claim as a sentence."""
+        return (
+            f"Because of this module {self.rule} is the network's next token"
+            f"{slice_words(names, self.where)}, on {self.agreement:.0%} of such tokens or more."
+        )
+
+    def measured(self, subject: Subject, part: Part) -> Measured:
+        """The share of agreement, against the commonest answer and the network without it."""
+        measures = measures_on(subject, self.where)
+        given = parse_program(self.rule).evaluate_text(subject.variables("claims"))
+        ids = given.over(subject.text.vocabulary).float()
+        agreement, commonest = measures.of_program(ids, 0)
+        without = subject.answers_without_module("claims", part.modules[0], 0) == ids
+        chosen = without if measures.among is None else without[measures.among]
+        chance = max(commonest if _varies(self.rule) else 0.0, float(chosen.float().mean()))
+        return finding(measures, agreement, self.agreement, "at least", chance, "of tokens")
+
+
+def _varies(rule: str) -> bool:
+    """Whether a rule can give several tokens; one that cannot *is* the commonest answer."""
+    return bool(parse_program(rule).variables)

@@ -1,0 +1,1 @@
+"""Writers: whatever turns evidence into a description."""
