@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from partwise.explain.language import parse_program
+from partwise.explain.slice_words import KINDS
 from partwise.explain.subject import Subject
 from partwise.graph.attention import attention
 from partwise.tasks import Split
@@ -20,6 +21,19 @@ PATTERNS = {
     "induction": "what came after earlier occurrences of the current token",
 }
 """Named places to look at -> what sentences call them."""
+
+
+def place_words(pattern: str) -> str:
+    """A place to look at, in words.
+
+    >>> place_words("back 2"), place_words("token in DIGITS")
+    ('the token 2 back', 'digits')
+    """
+    if pattern in PATTERNS:
+        return PATTERNS[pattern]
+    if pattern.startswith("back "):
+        return f"the token {pattern[5:]} back"
+    return KINDS.get(pattern.removeprefix("token in "), f"tokens where {pattern}")
 
 
 def attention_of(subject: Subject, split: Split) -> list[Tensor]:

@@ -15,20 +15,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from partwise.errors import UnreadableModelError
-from partwise.explain.chance import random_members
+from partwise.explain.chance import OUTER, random_members
 from partwise.explain.subject import Subject
 from partwise.graph.activity import reading_inputs, removing
 from partwise.graph.unit_map import NormGain, WeightBlock
 from partwise.tasks import Split
 
-DRAWS = 40
+DRAWS = 20
 EPSILON = 1e-6
 
 
 def promotion(subject: Subject, split: Split, members: Tensor) -> Tensor:
     """(tokens,) how much what some units write raises the logit of the token that comes next.
 
-    That is relative to the mean over all tokens' logits, and to what they write on average.
+    That is relative to the mean over all tokens' logits, and to what they write on average in the
+    same stream.
 
     Args:
         subject: the network, taken apart.
@@ -50,9 +51,9 @@ def promoted(subject: Subject, split: Split, members: Tensor) -> Tensor:
 
 
 def random_promotions(
-    subject: Subject, split: Split, module: int, among: NDArray[np.bool_], share: float
+    subject: Subject, split: Split, module: int, among: NDArray[np.bool_]
 ) -> float:
-    """The mean of `promotion` that this share of random units, as many per layer, stay below."""
+    """The mean of `promotion` that nineteen in twenty sets of as many random units stay below."""
 
     def drawn() -> Tensor:
         rng = np.random.default_rng((subject.seed, 41))
@@ -60,20 +61,28 @@ def random_promotions(
         return torch.stack([promotion(subject, split, torch.as_tensor(m)) for m in members])
 
     values = subject.once(("promotions", split, module), drawn)
-    return float(np.quantile(values[:, torch.from_numpy(among)].mean(1).numpy(), share))
+    return float(np.quantile(values[:, torch.from_numpy(among)].mean(1).numpy(), 1 - OUTER))
 
 
 def _written(subject: Subject, split: Split, members: Tensor) -> Tensor:
-    """(tokens, width) what units write at each token less its mean, as the last layer scales it."""
+    """(tokens, width) what units write less its mean in the stream, as the last layer scales."""
     total = torch.zeros(())
     for read, weight, senders in _writes(subject, split):
         own = members[senders]
         total = total + read[:, own] @ weight[own]
-    written = total - total.mean(0)
+    streams = torch.from_numpy(subject.text_rows(split).streams)
+    written = total - _means(total, streams)[streams]
     norm, scale = _last_norm(subject, split)
     if isinstance(norm, nn.LayerNorm):
         written = written - written.mean(1, keepdim=True)
     return written / scale[:, None]
+
+
+def _means(values: Tensor, streams: Tensor) -> Tensor:
+    """(streams, width) the mean of (tokens, width) values over each stream."""
+    count = int(streams.max()) + 1
+    total = torch.zeros(count, values.shape[1]).index_add_(0, streams, values)
+    return total / torch.bincount(streams, minlength=count)[:, None]
 
 
 def _writes(subject: Subject, split: Split) -> list[tuple[Tensor, Tensor, Tensor]]:

@@ -5,14 +5,15 @@ the tree is evaluated directly; nothing is ever handed to Python's own evaluator
 `and`, `or`, `not` give booleans; `a if condition else b` chooses per sample.
 
 Variables hold a number per sample, or a text (`Words`). Texts compare by `==` and `!=`; `in` asks
-whether a text is one of a tuple, or made of the characters of a string.
+whether a text is one of a tuple, made of the characters of a string, or of a class: `LETTERS`,
+`DIGITS`, `PUNCTUATION` or `BLANKS`.
 
 >>> import torch
 >>> program = parse_program("1 if x0 > 0.5 and not x1 > 0 else max(x1, 0)")
 >>> program.evaluate({"x0": torch.tensor([1.0, 0.0]), "x1": torch.tensor([-1.0, 3.0])}).tolist()
 [1.0, 3.0]
 >>> token = Words(torch.tensor([0, 1, 2, -1]), ("a", "12", "="))
->>> parse_program("token in '0123456789' or token == '='").evaluate({"token": token}).tolist()
+>>> parse_program("token in DIGITS or token == '='").evaluate({"token": token}).tolist()
 [0.0, 1.0, 1.0, 0.0]
 """
 
@@ -29,7 +30,7 @@ import torch
 from torch import Tensor
 
 from partwise.errors import ProgramError
-from partwise.tasks.words import Words
+from partwise.tasks.words import CLASSES, Words, is_of_class
 
 MAX_LENGTH = 4000
 MAX_NODES = 800
@@ -180,9 +181,17 @@ def _arity_fits(name: str, arguments: int) -> bool:
     return arguments == 1 if name in _FUNCTIONS else name in _MANY and arguments >= 2
 
 
+class _Class(str):
+    """The name of a class of tokens."""
+
+    __slots__ = ()
+
+
 def _texts(node: ast.expr) -> str | tuple[str, ...] | None:
-    """What may stand to the right of `in`: a string or a tuple of strings; else None."""
+    """What may stand to the right of `in`: a string, a tuple of strings or a class; else None."""
     match node:
+        case ast.Name(id=name) if name in CLASSES:
+            return _Class(name)
         case ast.Constant(value=str() as text) if 0 < len(text) <= MAX_TEXT:
             return text
         case ast.Tuple(elts=parts) | ast.List(elts=parts) if 0 < len(parts) <= MAX_TEXT:
@@ -231,13 +240,20 @@ def _compared(node: ast.Compare, values: Mapping[str, Value]) -> Tensor:
         left, among = _evaluate(node.left, values), _texts(node.comparators[0])
         if not isinstance(left, Words) or among is None:
             raise ProgramError("'in' asks about a text")
-        chosen = set(among)
-        whole = isinstance(among, tuple)
-        inside = left.among(lambda t: t in chosen if whole else t != "" and chosen.issuperset(t))
+        inside = left.among(_member_test(among))
         return inside if isinstance(node.ops[0], ast.In) else 1 - inside
     sides = [_evaluate(side, values) for side in (node.left, *node.comparators)]
     pairs = zip(node.ops, sides, sides[1:], strict=False)
     return reduce(torch.minimum, [_holds(op, a, b) for op, a, b in pairs])
+
+
+def _member_test(among: str | tuple[str, ...]) -> Callable[[str], bool]:
+    chosen = set(among)
+    if isinstance(among, _Class):
+        return lambda text: is_of_class(text, among)
+    if isinstance(among, tuple):
+        return lambda text: text in chosen
+    return lambda text: text != "" and chosen.issuperset(text)
 
 
 def _holds(op: ast.cmpop, left: Value, right: Value) -> Tensor:

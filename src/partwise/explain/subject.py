@@ -203,6 +203,16 @@ class Subject:
         assert isinstance(rows, Rows) or not self.task
         return rows  # type: ignore[return-value]
 
+    def text_rows(self, split: Split) -> TextRows:
+        """The documents of a split, always the same ones.
+
+        Raises:
+            DataError: if the data is no text.
+        """
+        rows = self.rows(split)
+        assert isinstance(rows, TextRows) or not self.text
+        return rows  # type: ignore[return-value]
+
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """What `make` gives, made once for each key."""
         if key not in self._known:
@@ -309,7 +319,7 @@ class Subject:
 
     @contextlib.contextmanager
     def holding(self, split: Split, held: Tensor) -> Iterator[nn.Module]:
-        """The network with the units of `held` (n,) bool at their means, for one pass over a split."""
+        """The network with the units of `held` (n,) bool at their means, for one pass."""
         with self.lesions.holding(held, self._streams(split)) as model:
             yield model
 

@@ -163,6 +163,22 @@ class TokenRise(_Value):
     rise: float
 
 
+class Promotion(_Value):
+    """What a module's writing adds to the logits of some tokens, where one of them comes next.
+
+    Attributes:
+        tokens: those that it raises clearly.
+        rise: the mean over them, in logits.
+        safe: what a test is likely to find at least.
+        chance: what nineteen in twenty sets of as many random units add at most.
+    """
+
+    tokens: tuple[str, ...]
+    rise: float
+    safe: float
+    chance: float
+
+
 class Rule(_Value):
     """A rule that gives the network's likeliest next token on a slice.
 
@@ -206,6 +222,7 @@ class TextEvidence(_Value):
         tokens: the module's own tokens, strongest first.
         slices: what the intervention does to the loss on slices of the tokens.
         promoted, suppressed: tokens whose logits its writing raises and lowers most.
+        promotion: those raised clearly, taken together; None where there are none.
         suffering, spared: contexts that its removal harms most and least.
         attention: where its heads look.
         rules: what the network predicts because of it.
@@ -217,6 +234,7 @@ class TextEvidence(_Value):
     slices: tuple[SliceEffect, ...] = ()
     promoted: tuple[TokenRise, ...] = ()
     suppressed: tuple[TokenRise, ...] = ()
+    promotion: Promotion | None = None
     suffering: tuple[Context, ...] = ()
     spared: tuple[Context, ...] = ()
     attention: tuple[AttentionProfile, ...] = ()

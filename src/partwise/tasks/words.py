@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,6 +11,13 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+CLASSES = {
+    "LETTERS": string.ascii_letters,
+    "DIGITS": string.digits,
+    "PUNCTUATION": string.punctuation,
+    "BLANKS": " \n\t\r",
+}
+"""Classes of tokens -> the characters that such tokens are made of."""
 BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 SPACE = "\u2581"
 """What sentencepiece writes for a space."""
@@ -41,6 +49,16 @@ class Words:
             return self.ids
         place = {text: k for k, text in enumerate(vocabulary)}
         return torch.tensor([*(place.get(text, -1) for text in self.vocabulary), -1])[self.ids]
+
+
+def is_of_class(text: str, name: str) -> bool:
+    """Whether a token is made of a class's characters, but for one blank before a word.
+
+    >>> is_of_class(" the", "LETTERS"), is_of_class("a1", "LETTERS"), is_of_class(" ", "BLANKS")
+    (True, False, True)
+    """
+    bare = text.removeprefix(" ") or text
+    return bare != "" and set(CLASSES[name]).issuperset(bare)
 
 
 def readable(vocabulary: Sequence[str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from partwise.errors import ProgramError
-from partwise.explain.attention import PATTERNS, attended, pattern_mask
+from partwise.explain.attention import PATTERNS, attended, pattern_mask, place_words
 from partwise.explain.claims.base import (
     BaseClaim,
     Measured,
@@ -53,12 +53,9 @@ class AttendsClaim(BaseClaim):
 
     def words(self, names: Names) -> str:
         """The claim as a sentence."""
-        known = self.pattern in PATTERNS or self.pattern.startswith("back ")
-        place = PATTERNS.get(self.pattern, self.pattern.replace("back ", "the token back by "))
         return (
             f"Unit {named_unit(names, self.unit)} gives {self.minimum:.0%} of its attention or "
-            f"more to {place if known else f'tokens where {self.pattern}'}"
-            f"{slice_words(names, self.where)}."
+            f"more to {place_words(self.pattern)}{slice_words(names, self.where)}."
         )
 
     def measured(self, subject: Subject, part: Part) -> Measured:

@@ -10,6 +10,7 @@ from partwise.errors import PartwiseError
 from partwise.explain.intervals import Estimate
 from partwise.explain.language import parse_program
 from partwise.explain.measures import Among, Measures
+from partwise.explain.slice_words import clause_in_words, slice_in_words
 from partwise.explain.subject import Names, Part, Subject
 
 ProgramText = Annotated[str, Field(min_length=1, max_length=4000)]
@@ -189,17 +190,23 @@ def amount(names: Names, value: float, head: int) -> str:
 
 def loss_on(names: Names, head: int, where: str) -> str:
     """The loss on a question, or a slice of it, in words."""
-    asked = "next tokens" if names.of_text else named_head(names, head)
-    return f"the loss on {asked}{slice_words(names, where)}"
+    if names.of_text:
+        return f"the loss on tokens {slice_in_words(where)}" if where else "the loss on all tokens"
+    return f"the loss on {named_head(names, head)}{slice_words(names, where)}"
 
 
 def slice_words(names: Names, where: str) -> str:
     """A condition in words, with the blank before it."""
+    if names.of_text and where:
+        return f" {slice_in_words(where)}"
     return f" where {condition_in_words(where, names.heads)}" if where else ""
 
 
 def condition_in_words(condition: str, heads: tuple[str, ...]) -> str:
     """A condition with the question's name: `answer0 == 5` as `'first digit' is 5`."""
+    worded = clause_in_words(condition)
+    if worded != condition:
+        return worded
     parts = condition.split()
     number = parts[0].removeprefix("answer") if len(parts) == 3 else ""
     if number.isdecimal() and int(number) < len(heads) and parts[1] in ("==", ">"):

@@ -38,8 +38,8 @@ class NextTokenClaim(BaseClaim):
     def words(self, names: Names) -> str:
         """The claim as a sentence."""
         return (
-            f"Because of this module {self.rule} is the network's next token"
-            f"{slice_words(names, self.where)}, on {self.agreement:.0%} of such tokens or more."
+            f"Because of this module the network predicts {self.rule}"
+            f"{slice_words(names, self.where)}, {self.agreement:.0%} of the time or more."
         )
 
     def measured(self, subject: Subject, part: Part) -> Measured:

@@ -14,14 +14,13 @@ from partwise.explain.claims.base import (
     measures_on,
 )
 from partwise.explain.contribution import promotion, random_promotions
+from partwise.explain.slice_words import token_among
 from partwise.explain.subject import Names, Part, Subject
-
-OUTER = 0.95
 
 
 class PromotesClaim(BaseClaim):
     """Where one of `tokens` comes next, what the module writes raises its logit, relative to all
-    tokens' and to what the module writes elsewhere, by at least `minimum` on average.
+    tokens' and to what the module writes elsewhere in the stream, by at least `minimum` on average.
     """
 
     data: ClassVar[tuple[str, ...]] = ("text",)
@@ -46,11 +45,11 @@ class PromotesClaim(BaseClaim):
         unknown = [token for token in self.tokens if token not in place]
         if unknown:
             raise WrongClaimError(f"there is no token {unknown[0]!r}")
-        where = f"next in ({', '.join(map(repr, self.tokens))},)"
+        where = token_among("next", self.tokens)
         measures = measures_on(subject, where)
         among = measures.among
         assert among is not None
         values = promotion(subject, "claims", subject.members(part.modules[0]))
-        chance = random_promotions(subject, "claims", part.modules[0], among, OUTER)
+        chance = random_promotions(subject, "claims", part.modules[0], among)
         found = measures.mean(values.double().numpy(), among)
         return finding(measures, found, self.minimum, "at least", chance, "logits")

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import string
-
 import numpy as np
 import torch
 
 from partwise.explain.language import Words
 from partwise.explain.subject import Subject
+from partwise.tasks.words import CLASSES
 
 LEAST_DOCUMENTS = 20
 """Evidence documents that a slice has tokens of; claims on fewer are seldom decided."""
 MOST_TOKENS = 12
-CLASSES = {
-    "letters": string.ascii_letters,
-    "digits": string.digits,
-    "punctuation": string.punctuation,
-    "blanks": " \n\t",
-}
-"""Classes of tokens -> the characters that such tokens are made of."""
 
 
 def slices_of(subject: Subject) -> list[str]:
     """Conditions for slices of the evidence with tokens of enough documents, broad ones first."""
     names = ("next", "token")
     found = streams_of(subject)
-    found += [each for name in names for each in classes_of(subject, name)]
+    found += [each for name in names for each in classes_of(name)]
     found += [each for name in names for each in frequent_tokens(subject, name)]
     context = subject.text.context
     found += [f"position < {context // 8}", f"position >= {context // 2}"] if context >= 8 else []
@@ -39,11 +31,9 @@ def streams_of(subject: Subject) -> list[str]:
     return [f"stream == {name!r}" for name in streams] if len(streams) > 1 else []
 
 
-def classes_of(subject: Subject, name: str) -> list[str]:
-    """A condition per class of what `token` or `next` is, where the class is not all there is."""
-    longer = any(len(text) > 1 for text in subject.text.vocabulary)
-    blank = " " if longer else ""  # words of many vocabularies begin with one
-    return [f"{name} in {blank + characters!r}" for characters in CLASSES.values()]
+def classes_of(name: str) -> list[str]:
+    """A condition per class of what `token` or `next` is."""
+    return [f"{name} in {each}" for each in CLASSES]
 
 
 def frequent_tokens(subject: Subject, name: str) -> list[str]:

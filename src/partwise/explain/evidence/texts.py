@@ -10,7 +10,7 @@ from torch import Tensor
 
 from partwise.explain.attention import PATTERNS, attended, pattern_mask, place_of
 from partwise.explain.chance import Band, lesion_band, wire_band
-from partwise.explain.contribution import promoted
+from partwise.explain.contribution import promoted, promotion, random_promotions
 from partwise.explain.evidence.graphs import boundary, hidden_of, units_by_layer
 from partwise.explain.evidence.slices import (
     LEAST_DOCUMENTS,
@@ -24,6 +24,7 @@ from partwise.explain.evidence.thresholds import best_threshold, carefully
 from partwise.explain.intervals import Estimate
 from partwise.explain.language import Words, parse_program
 from partwise.explain.measures import Measures
+from partwise.explain.slice_words import token_among
 from partwise.explain.subject import Subject
 from partwise.explain.values import (
     AttentionProfile,
@@ -31,6 +32,7 @@ from partwise.explain.values import (
     Direction,
     Evidence,
     HeadEffect,
+    Promotion,
     Rule,
     SliceEffect,
     Spread,
@@ -42,6 +44,8 @@ from partwise.modules import module_masses
 
 MOST_TOKENS = 64
 MOST_RISES = 12
+LEAST_RISE = 0.25
+"""Logits from which on a token counts as promoted."""
 MOST_CONTEXTS = 4
 MOST_NEURONS = 8
 MOST_HEADS = 8
@@ -69,6 +73,7 @@ def text_module(subject: Subject, module: int) -> Evidence:
     ]
     suffering, spared = _contexts_by_loss(subject, added[:, 0])
     rises = promoted(subject, "train", subject.members(module))
+    risen = _rises(subject, rises, 1)
     return Evidence(
         kind="module",
         modules=(module,),
@@ -86,7 +91,8 @@ def text_module(subject: Subject, module: int) -> Evidence:
             streams=subject.text.streams,
             tokens=_own_tokens(subject, module),
             slices=tuple(slices[1:]),
-            promoted=_rises(subject, rises, 1),
+            promoted=risen,
+            promotion=_promotion(subject, module, risen),
             suppressed=_rises(subject, rises, -1),
             suffering=suffering,
             spared=spared,
@@ -121,7 +127,7 @@ def text_interface(subject: Subject, pair: tuple[int, int]) -> Evidence:
 
 
 def _direction(subject: Subject, pair: tuple[int, int], reader: int) -> Direction:
-    wheres = ["", *streams_of(subject), *classes_of(subject, "next")]
+    wheres = ["", *streams_of(subject), *classes_of("next")]
     wheres = [each for each in wheres if subject.sources("train", each) >= LEAST_DOCUMENTS]
     after = subject.losses_without_interface("train", pair, reader)
     suffering, _ = _contexts_by_loss(subject, (after - subject.losses("train"))[:, 0])
@@ -207,6 +213,23 @@ def _rises(subject: Subject, rises: Tensor, sign: int) -> tuple[TokenRise, ...]:
         TokenRise(token=words[k], rise=float(rises[k])) for k in order.tolist()
         if often[k] and sign * rises[k] > 0
     )  # fmt: skip
+
+
+def _promotion(subject: Subject, module: int, risen: Sequence[TokenRise]) -> Promotion | None:
+    """How much what a module writes raises the tokens that it raises clearly, taken together."""
+    tokens = tuple(each.token for each in risen if each.rise >= LEAST_RISE)
+    if not tokens:
+        return None
+    where = token_among("next", tokens)
+    among = subject.slice("train", where)
+    assert among is not None
+    values = promotion(subject, "train", subject.members(module)).double().numpy()
+    return Promotion(
+        tokens=tokens,
+        rise=float(values[among].mean()),
+        safe=carefully(subject, where).mean(values, among).interval()[0],
+        chance=random_promotions(subject, "train", module, among),
+    )
 
 
 def _contexts_by_loss(
@@ -307,7 +330,7 @@ def _attention(subject: Subject, module: int) -> tuple[AttentionProfile, ...]:
 def _looks(subject: Subject, unit: int) -> AttentionProfile | None:
     """Where a head looks: the place with the share farthest beyond looking everywhere alike."""
     far = range(2, min(FARTHEST_BACK, subject.text.context - 1) + 1)
-    patterns = [*PATTERNS, *(f"back {k}" for k in far), *classes_of(subject, "token")]
+    patterns = [*PATTERNS, *(f"back {k}" for k in far), *classes_of("token")]
     shares: dict[str, tuple[float, float]] = {}
     safe: dict[str, float] = {}
     for pattern in patterns:

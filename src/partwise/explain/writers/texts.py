@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from partwise.explain.attention import PATTERNS
+from partwise.explain.attention import place_words
 from partwise.explain.claims import (
     ActivationClaim,
     AttendsClaim,
@@ -16,6 +16,7 @@ from partwise.explain.claims import (
     NoEffectClaim,
     PromotesClaim,
 )
+from partwise.explain.slice_words import slice_in_words
 from partwise.explain.values import (
     Description,
     Direction,
@@ -26,13 +27,9 @@ from partwise.explain.values import (
 from partwise.explain.writers.wording import CLEAR, IDLE, TELLING, digits, down, listed
 
 MOST_EFFECTS, MOST_CALM, MOST_UNITS, MOST_RULES = 4, 3, 3, 3
-LEAST_RISE = 0.25
-"""Logits from which on a token counts as promoted."""
 LOOKS = 1.5
 """A head looks at a place with this multiple of what looking everywhere alike would give."""
 LEAST_LOOK = 0.2
-ROOM = 0.7
-"""Share of a mean rise of logits that a claim states."""
 
 
 def describe_module(evidence: Evidence) -> Description:
@@ -132,12 +129,10 @@ def _no_effect_claims(calm: Sequence[SliceEffect]) -> Sequence[Claim]:
 
 
 def _promotes_claims(text: TextEvidence) -> Sequence[Claim]:
-    risen = [each for each in text.promoted if each.rise >= LEAST_RISE]
-    if not risen:
+    risen = text.promotion
+    if risen is None or risen.safe <= risen.chance:
         return []
-    mean = sum(each.rise for each in risen) / len(risen)
-    tokens = tuple(each.token for each in risen)
-    return [PromotesClaim(tokens=tokens, minimum=digits(ROOM * mean, math.floor))]
+    return [PromotesClaim(tokens=risen.tokens, minimum=digits(risen.safe, math.floor))]
 
 
 def _attends_claims(text: TextEvidence) -> Sequence[Claim]:
@@ -229,12 +224,11 @@ def _details(evidence: Evidence, text: TextEvidence, tokens: str) -> list[str]:
     words = [f"Units: {sizes}."]
     if tokens:
         words.append(f"Its tokens are {tokens!r}.")
-    risen = [each for each in text.promoted if each.rise >= LEAST_RISE]
-    if risen:
-        words.append(f"What it writes raises {listed([repr(e.token) for e in risen[:6]])}.")
+    if text.promotion is not None:
+        risen = listed([repr(token) for token in text.promotion.tokens[:6]])
+        words.append(f"What it writes raises {risen}, where they come next.")
     words += [
-        f"Head {head.name} gives {head.share:.0%} of its attention to "
-        f"{PATTERNS.get(head.pattern, head.pattern)}."
+        f"Head {head.name} gives {head.share:.0%} of its attention to {place_words(head.pattern)}."
         for head in text.attention
         if head.share >= LOOKS * head.even
     ][:3]
@@ -251,7 +245,4 @@ def _slice_name(where: str) -> str:
     """A slice's name in prose: the stream, the class, or the condition itself."""
     if not where:
         return "all tokens"
-    kind, _, value = where.partition(" ")
-    if kind == "stream":
-        return value.removeprefix("== ").strip("'\"")
-    return where
+    return slice_in_words(where).removeprefix("in stream ").removeprefix("that are ").strip("'")
