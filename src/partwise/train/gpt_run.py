@@ -135,7 +135,7 @@ def open_gpt_run(out: Path) -> tuple[GPTTrainer, Any, dict[str, Any]]:
     if (out / STATE).exists():
         state = read_tensors(out / STATE)
         weights = {k.removeprefix("model/"): v for k, v in state.items() if k.startswith("model/")}
-        load_weights(trainer.model, _untied(trainer.model, weights), str(out))
+        load_weights(trainer.model, untied(trainer.model, weights), str(out))
         trainer.load_tensors({k: v for k, v in state.items() if not k.startswith("model/")})
     return trainer, tokenizer, settings
 
@@ -196,22 +196,32 @@ def _reference(text: str, settings: dict[str, Any]) -> Reference | None:
 def _trainer(settings: dict[str, Any]) -> tuple[GPTTrainer, Any]:
     """The trainer at step 0, and the tokenizer where there is one; notes the texts' hashes."""
     recipe = recipe_from_json(settings["recipe"])
-    texts = _texts(settings["texts"])
-    tokenizer: Any = None
+    if settings["model"] is None:
+        corpus, tokenizer = corpus_and_tokenizer(settings)
+        _refuse_short_text(corpus, recipe.context)
+        return GPTTrainer.new(recipe, corpus), tokenizer
+    model, tokenizer = load_pretrained(settings["model"])
+    _refuse_long_context(recipe, model)
+    table = model.get_input_embeddings().weight
+    corpus = pretrained_corpus(_texts(settings["texts"]), tokenizer, len(table))
+    _refuse_short_text(corpus, recipe.context)
+    return GPTTrainer.of(model, recipe, corpus), tokenizer
+
+
+def corpus_and_tokenizer(settings: dict[str, Any]) -> tuple[Corpus, Any]:
+    """The text that a run's settings name, and the tokenizer where there is one.
+
+    Raises:
+        DataError: if a text is missing or has changed since.
+    """
     if settings["model"] is not None:
         model, tokenizer = load_pretrained(settings["model"])
-        _refuse_long_context(recipe, model)
         table = model.get_input_embeddings().weight
-        known = pretrained_corpus(texts, tokenizer, len(table))
-        _refuse_short_text(known, recipe.context)
-        return GPTTrainer.of(model, recipe, known), tokenizer
-    corpus: Corpus
+        return pretrained_corpus(_texts(settings["texts"]), tokenizer, len(table)), tokenizer
+    texts = _texts(settings["texts"])
     if settings["bpe"] is not None:
-        corpus, tokenizer = bpe_corpus(texts, settings["bpe"])
-    else:
-        corpus = character_corpus(texts)
-    _refuse_short_text(corpus, recipe.context)
-    return GPTTrainer.new(recipe, corpus), tokenizer
+        return bpe_corpus(texts, settings["bpe"])
+    return character_corpus(texts), None
 
 
 def _texts(sources: list[dict[str, Any]]) -> dict[str, str]:
@@ -297,7 +307,7 @@ def _own_weights(model: nn.Module) -> dict[str, torch.Tensor]:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
-def _untied(model: nn.Module, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def untied(model: nn.Module, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """A full state dict from `_own_weights`: tied names get their tensor back."""
     names = {id(tensor): name for name, tensor in _own_weights(model).items()}
     state = model.state_dict(keep_vars=True)
