@@ -37,8 +37,9 @@ from partwise.capability import held_out
 from partwise.files import write_text
 from partwise.interventions.masks import MaskedRun, inside_modules
 from partwise.loss import BudgetedPenalty, budget, partitions
-from partwise.loss.apart import Apart
 from partwise.loss.levels import Levels
+from partwise.loss.partitions import PartitionSearch
+from partwise.modules import find_modules
 from partwise.modules.scores import purity
 from partwise.tasks import Task, task_named
 from partwise.train.loop import held_out_probe
@@ -49,7 +50,7 @@ BUDGET = 0.05
 PURE = 0.97
 ALIVE = 0.01
 """Units with less than this share of the mean capacity are in no module."""
-MEASURED = "right", "modules", "purity", "held_out_loss", "interface_costs"
+MEASURED = "right", "modules", "purity", "held_out_loss", "interface_costs", "shown_right"
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def _trial_goes_on(penalty: BudgetedPenalty) -> bool:
 def _judge_at_once(penalty: BudgetedPenalty) -> None:
     """`_judge` without SLOW and LAST_HOPE: a trial ends when it is over."""
     state = penalty.state
-    state.masked_loss = penalty.apart.loss()
+    state.masked_loss = penalty.loss_of(penalty.in_force.run)
     state.excess = penalty.limits.excess(state.masked_loss)
     if penalty._trial_is_over and state.excess > 0:
         if penalty._masking_is_free:
@@ -116,7 +117,7 @@ def _judge_at_once(penalty: BudgetedPenalty) -> None:
             penalty._refuse()
 
 
-def _no_readings(apart: Apart, graph: Any, labels: np.ndarray) -> np.ndarray:
+def _no_readings(search: PartitionSearch, graph: Any, labels: np.ndarray) -> np.ndarray:
     return np.zeros((int(labels.max()) + 1,) * 2, bool)
 
 
@@ -136,27 +137,28 @@ RULES = {
         Levels, "paying", lambda levels, level, *_: level, lambda args, level: level != args[1]
     ),
     "idle_wires": Rule(
-        Apart, "drop_idle_wires", lambda *_: None, lambda args, _: bool(args[0].reads.any())
+        budget, "idle_wires", lambda *_: {},
+        lambda _, idle: any(bool(wires.any()) for wires in idle.values()),
     ),
     "longer_trials": Rule(
         BudgetedPenalty, "_judge", _judge_at_once, lambda args, _: _trial_goes_on(args[0])
     ),
     "least_spread": Rule(
-        Apart, "least_spread", lambda apart: 1.0, lambda _, spread: spread < budget.FLAT
+        budget, "least_spread", lambda *_: 1.0, lambda _, spread: spread < budget.FLAT
     ),
-    "readers": Rule(Apart, "readings", _no_readings, lambda _, reads: bool(reads.any())),
+    "readers": Rule(PartitionSearch, "_readings", _no_readings, lambda _, reads: bool(reads.any())),
     "without_idle": Rule(
         partitions, "without_idle", lambda units, graph, labels: labels,
         lambda args, labels: labels.max() != args[2].max(),
     ),
     "fallback": Rule(
-        partitions.PartitionSearch, "fallback", lambda *_: None, lambda _, result: bool(result)
+        PartitionSearch, "fallback", lambda *_: None, lambda _, result: bool(result)
     ),
     "works_alone": Rule(
-        partitions.PartitionSearch, "_works_alone", lambda _: False, lambda _, stays: bool(stays)
+        PartitionSearch, "_works_alone", lambda _: False, lambda _, stays: bool(stays)
     ),
     "costs_more": Rule(
-        partitions.PartitionSearch, "_costs_more", lambda *_: False, lambda _, stays: bool(stays)
+        PartitionSearch, "_costs_more", lambda *_: False, lambda _, stays: bool(stays)
     ),
 }  # fmt: skip
 """Rules on probation, and some of their neighbours."""
@@ -173,7 +175,8 @@ def trained(task_name: str, seed: int) -> Row:
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     for step in range(setting.steps):
         x, y = task.batch("train", BATCH, (seed, step))
-        loss = task.losses(penalty.run(x), y).mean(0).sum() + penalty()
+        run = penalty.step(optimizer)
+        loss = task.losses(run(x), y).mean(0).sum() + penalty()
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * _decay(step / setting.steps)
         optimizer.zero_grad(set_to_none=True)
@@ -184,25 +187,34 @@ def trained(task_name: str, seed: int) -> Row:
 
 
 def score(penalty: BudgetedPenalty, task: Task, true_modules: int) -> Row:
-    """What is left at the end; losses on rows of `final`, which no budget sees."""
+    """What is left at the end; losses on rows of `final`, which no budget sees.
+
+    `shown_right` is about the modules that the weights alone show, the rest about those in force.
+    """
     model, units = penalty.model.eval(), penalty.units
     graph, labels = units.graph(model), penalty.labels
     degrees = graph.degrees()
     ends = np.r_[0 : len(task.inputs), graph.n - len(task.outputs) : graph.n]
     alive = degrees[ends] > ALIVE * degrees.mean()
     truth = np.r_[task.true_inputs, task.true_outputs]
-    pure = purity(graph, labels.numpy(), ends[alive], truth[alive])
+    ends, truth = ends[alive], truth[alive]
+
+    def is_right(labels: np.ndarray) -> int:
+        pure = purity(graph, labels, ends, truth)
+        return int(labels.max() + 1 == true_modules and pure >= PURE)
+
     whole = held_out(model, task).ce
     alone = MaskedRun(model, inside_modules(model, units, labels))
     x, y, _ = task.rows("final", 4000, 0)
     with torch.no_grad():
         costs = task.losses(alone(x), y).mean() - task.losses(model(x), y).mean()
     return {
-        "right": int(penalty.modules == true_modules and pure >= PURE),
+        "right": is_right(labels.numpy()),
         "modules": penalty.modules,
-        "purity": pure,
+        "purity": purity(graph, labels.numpy(), ends, truth),
         "held_out_loss": whole,
         "interface_costs": costs.item(),
+        "shown_right": is_right(np.asarray(find_modules(graph).labels)),
     }
 
 

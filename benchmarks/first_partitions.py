@@ -52,8 +52,8 @@ def row(job: Job) -> Row:
 
 def look(penalty: BudgetedPenalty, step: int) -> list[Row]:
     """The partition into two that each weight of co-activity shows, and what masking it costs."""
-    apart = penalty.apart
-    search, graph = PartitionSearch(apart, penalty.limits), apart.graph()
+    search = PartitionSearch(penalty.in_force, penalty.loss_of, penalty.limits)
+    graph = penalty.balanced.graph()
     found = []
     for weight, evidence in zip(WEIGHTS, search.views(graph), strict=True):
         nest = search.nest(evidence)
@@ -61,8 +61,8 @@ def look(penalty: BudgetedPenalty, step: int) -> list[Row]:
         found.append({
             "step": step,
             "coactivity": weight,
-            "wrong": wrong_outputs(apart.units.groups[-1].start, labels),
-            "masked_loss": apart.masked_loss(graph, labels),
+            "wrong": wrong_outputs(penalty.units.groups[-1].start, labels),
+            "masked_loss": search.masked_loss(graph, labels),
         })  # fmt: skip
     return found
 

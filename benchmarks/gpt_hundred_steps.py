@@ -93,7 +93,7 @@ def measured(
     steps = schedule.refresh_every
     for training in (plain, ours):  # unmeasured: kernels are loaded, and a partition is found
         training.seconds(schedule.lag + 1)
-    ours.penalty.step = steps
+    ours.penalty.steps_done = steps
     pairs = [(plain.seconds(steps), ours.seconds(steps)) for _ in range(rounds)]
     return {
         "parameters": sum(p.numel() for p in ours.model.parameters()),

@@ -25,7 +25,6 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -122,7 +121,7 @@ def overhead(
     if penalty.modules < 2:  # the cost of a step does not depend on which units are together
         penalty.set_labels(torch.arange(penalty.units.n) % 4)
     penalty.clock.due = NEVER
-    penalty.step = max(penalty.step, penalty.schedule.start) + 1
+    penalty.steps_done = max(penalty.steps_done, penalty.schedule.start) + 1
     pairs = [(seconds(plain, stretch), seconds(ours, stretch)) for _ in range(rounds)]
     plain_s = median(a for a, _ in pairs) / stretch
     step_frac = median(b / a for a, b in pairs) - 1
@@ -185,7 +184,7 @@ def budget_on_wide_mlp(batch: int, rounds: int) -> Row:
     penalty = BudgetedPenalty(ours.model, probe.task_loss, units=ours.units)
     schedule, shares = penalty.schedule, [0.0]
     refresh_s = median(seconds(penalty.refresh) for _ in range(3))
-    probe_s = median(seconds(lambda: penalty.apart.loss_of(ours.model)) for _ in range(3))
+    probe_s = median(seconds(lambda: penalty.loss_of(ours.model)) for _ in range(3))
     plain_s = []
 
     def plain_step() -> None:
@@ -233,9 +232,9 @@ def _named(task: str) -> str:
 
 def _in_phase(penalty: BudgetedPenalty, first: int) -> None:
     """Puts a penalty into the phase that begins at a step, with modules from the third on."""
-    penalty.state.step, penalty.state.made, penalty.state.refresh_due = first + 1, 0, NEVER
+    penalty.state.step, penalty.state.made, penalty.clock.due = first + 1, 0, NEVER
     if first >= _phases(penalty.schedule)[1]:
-        penalty._put_in_force(np.arange(penalty.units.n) % 4, np.zeros((4, 4), bool))
+        penalty.set_labels(torch.arange(penalty.units.n) % 4)
 
 
 def seconds(work: Advance, times: int = 1) -> float:

@@ -20,9 +20,9 @@ ENGLISH = "it was the best of times, it was the worst of times. " * 100
 MADE_ON = ("2.13.0+cpu", "x86_64", "AVX512")
 """Other machines add numbers up in another order."""
 PINS = {
-    "fixed": "67174539aadfd4b9242e1c0237f00e4c9c7c1ee000033632a4bb80255b9141de",
-    "released": "7750c40ffc955f6f13a7f6d8671267ad2e15994ded04d3c523c500854ee55261",
-    "rewound": "bcbda6b019fba032ba36351c0c0ca1d46d1832ad5d7d6ce2c9e267823ccaa3df",
+    "fixed": "0077d4eea194cf21a46e6672fc306fe9b5edac3db8348eea27a07d98129a77f5",
+    "released": "9a982b351231fb05a4b0ec9b847f15c2e9a94a2fc5c8ad7587f51000432f8d0a",
+    "rewound": "e2272403e15de004fbfe9eff36366f931c8e3e599905f7b28668d617ffb40c8e",
     "shares": "f9af6a6b58652af5b134ffc9b89f6928e213c123354f48758855d5be485cb2d1",
 }
 

@@ -10,9 +10,10 @@ from torch import nn
 
 from partwise.errors import CheckpointError, RecipeError
 from partwise.interventions.masks import inside_modules
-from partwise.loss import BudgetedPenalty, BudgetSchedule, budget_schedule
+from partwise.loss import BudgetedPenalty, BudgetSchedule, budget, budget_schedule
 from partwise.loss.budget_schedule import BudgetState, Limits, Why
 from partwise.loss.refresh import RefreshClock, stands_still
+from partwise.modules import Partition
 
 HALVES = np.r_[np.arange(4) // 2, np.arange(8) // 4, np.arange(8) // 4, [0, 1]]
 CROSSED = np.r_[[0, 1, 0, 1], HALVES[4:]]
@@ -153,7 +154,7 @@ def test_what_goes_back_to_the_plain_phase_has_its_running_means():
     trained(penalty, 200, first=100, optimizer=optimizer)
     resumed = BudgetedPenalty(model, held_out, steps=400, min_separation=2.0)
     resumed.load_state_dict(penalty.state_dict())
-    kept = dict(resumed.plain_buffers)
+    kept = dict(resumed.way_back.buffers)
     assert set(kept) == {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
     assert not torch.equal(model[1].running_mean, kept["1.running_mean"])
     resumed()
@@ -176,7 +177,7 @@ def test_right_modules_are_kept_and_end_idle():
     assert penalty.interface_frac() < 0.02
     whole = held_out(penalty.model).item()
     assert whole < 0.1 * penalty.state.chance
-    assert held_out(penalty.apart.run).item() == pytest.approx(whole, abs=0.02)
+    assert held_out(penalty.in_force.run).item() == pytest.approx(whole, abs=0.02)
 
 
 def test_modules_that_cannot_be_masked_are_refused_for_good():
@@ -205,7 +206,7 @@ def test_what_is_cut_at_the_release_carries_its_mean_and_nothing_else():
     trained(penalty, 900)
     name = penalty.units.blocks[0].parameter
     shape = penalty.model.get_parameter(name).shape
-    penalty.apart.remove({name: (torch.arange(shape[1]) == 1).expand(shape)})
+    penalty._remove({name: (torch.arange(shape[1]) == 1).expand(shape)})
     with torch.no_grad():
         x, _ = batch(0)
         y = x.clone()
@@ -245,10 +246,10 @@ def test_the_pressure_waits_for_outputs_that_are_not_learnt(flat_for, first, mon
     spreads = iter([0.05] * flat_for + [1.0] * 99)
     monkeypatch.setattr(budget_schedule, "CHANCE_FLOOR", 0.0)
     penalty = BudgetedPenalty(network(), held_out, steps=400, min_separation=2.0)
-    monkeypatch.setattr(penalty.apart, "least_spread", lambda: next(spreads))
+    monkeypatch.setattr(budget, "least_spread", lambda *_: next(spreads))
     trained(penalty, 300)
     assert penalty.state.press_from == first
-    assert len(penalty.plain) > 0
+    assert penalty.way_back is not None
     penalty.state.step = first - 2
     assert penalty().item() == 0
     penalty.state.step = first + 2
@@ -272,10 +273,10 @@ def test_after_the_release_the_model_itself_has_no_interface():
     kept = inside_modules(penalty.model, penalty.units, penalty.labels)
     for name, keep in kept.items():
         assert (penalty.model.get_parameter(name)[~keep] == 0).all()
-    torch.testing.assert_close(torch.cat(outputs), penalty.apart.run(x))
-    (torch.cat(outputs) - y).square().mean().backward()
+    torch.testing.assert_close(torch.cat(outputs), penalty.in_force.run(x))
+    ((torch.cat(outputs) - y).square().mean() + penalty()).backward()
     optimizer.step()
-    torch.testing.assert_close(penalty.apart.run(x), penalty.run(x))
+    torch.testing.assert_close(penalty.in_force.run(x), penalty.run(x))
 
 
 def test_tolerance_of_tiny_losses_is_a_share_of_chance():
@@ -318,8 +319,8 @@ def test_splits_are_not_blamed_for_what_the_pressure_does(whole, two_ago, module
     If it does, a last trial goes on only as long as what is beyond falls fast.
     """
     penalty = BudgetedPenalty(network(), held_out, steps=400)
-    penalty._put_in_force(HALVES, np.zeros((2, 2), bool))
-    monkeypatch.setattr(penalty.apart, "loss_of", lambda run: 0.108)
+    penalty.set_labels(Partition.of(HALVES))
+    monkeypatch.setattr(penalty, "loss_of", lambda run: 0.108)
     penalty.state = replace(
         penalty.state, step=250, made=200, before=0.07, loss=whole, chance=1.0, reference=0.04
     )
@@ -353,7 +354,7 @@ def test_what_is_left_at_the_end_is_the_network_that_was_trained(device):
     with torch.no_grad():
         for weight in penalty.units.weights(penalty.model):
             weight += 1e-3  # as an optimiser's noise
-    as_trained = penalty.apart.run(x)
+    as_trained = penalty.in_force.run(x)
     assert penalty.modules == 2
     assert penalty.interface_frac() > 0
     penalty.finish()
@@ -365,11 +366,10 @@ def test_rarer_pressure_is_as_much_stronger():
     def pressures(every):
         penalty = BudgetedPenalty(network(), held_out, steps=400, press_every=every)
         penalty.state = replace(penalty.state, step=250, made=100, chance=1.0, max_modules=2)
-        penalty._put_in_force(HALVES, np.zeros((2, 2), bool))
-        penalty.state.refresh_due = 10**6
+        penalty.set_labels(Partition.of(HALVES))
         values = []
         for penalty.state.step in range(251, 259):
-            values.append(penalty.partition.pressed(penalty._pressure()).item())
+            values.append(penalty.balanced.pressed(penalty._pressure()).item())
         return values
 
     always, rarely = pressures(1), pressures(4)
@@ -379,7 +379,7 @@ def test_rarer_pressure_is_as_much_stronger():
 
 def test_only_the_interface_feels_the_reward():
     penalty = BudgetedPenalty(network(), held_out)
-    penalty._put_in_force(HALVES, np.zeros((2, 2), bool))
+    penalty.set_labels(Partition.of(HALVES))
     penalty.interface().backward()
     kept = inside_modules(penalty.model, penalty.units, torch.as_tensor(HALVES))
     for name, keep in kept.items():
@@ -430,10 +430,10 @@ def test_phases_begin_with_a_probe(steps):
 def test_after_the_release_the_partition_stands():
     penalty = BudgetedPenalty(network(), held_out, steps=400, find=found(HALVES), reference=1.0)
     trained(penalty, 320)
-    before = penalty.labels
+    before = penalty.partition
     penalty.find = found(np.roll(HALVES, 1))
     penalty.refresh()
-    assert penalty.labels is before
+    assert penalty.partition is before
 
 
 def test_phases_scale_with_the_training():
@@ -441,3 +441,17 @@ def test_phases_scale_with_the_training():
     assert schedule.probe_every == 50
     assert [schedule.first_step(f) for f in (0.25, 0.5, 0.75)] == [500, 1000, 1500]
     assert math.isinf(BudgetedPenalty(network(), held_out).state.reference)
+
+
+def test_every_layer_is_in_its_own_mode_again():
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.ReLU(), nn.Linear(3, 1))
+    model.train()
+    model[1].eval()  # frozen by its user
+
+    def held_out(run):
+        assert not model[0].training
+        raise ValueError("no data")
+
+    with pytest.raises(ValueError, match="no data"):
+        BudgetedPenalty(model, held_out).loss_of(model)
+    assert [layer.training for layer in model] == [True, False, True, True]

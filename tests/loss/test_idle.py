@@ -3,7 +3,7 @@ from torch import nn
 
 from partwise.graph import unit_map
 from partwise.interventions.masks import MaskedRun
-from partwise.loss.idle import idle_inputs, idle_wires
+from partwise.loss.idle import idle_inputs, idle_wires, least_spread
 
 
 def linear(weights):
@@ -79,3 +79,17 @@ def test_wires_that_carry_next_to_nothing_are_idle_together():
     assert idle(-1.0) == [[False] * 4]
     model[0].bias = None  # nothing holds the constants
     assert idle_wires(unit_map(model), wires, run, loss_of, 10.0) == {}
+
+
+def test_an_output_that_says_the_same_of_all_samples_shows():
+    model, x = nn.Sequential(nn.Linear(3, 4)), torch.randn(200, 3)
+
+    @torch.no_grad()
+    def loss_of(run):
+        return float(run(x).square().mean())
+
+    assert least_spread(model, loss_of) > 0.1
+    with torch.no_grad():
+        model[0].weight[1] = 0.0
+    assert least_spread(model, loss_of) == 0
+    assert least_spread(model, lambda run: 1.0) == 1

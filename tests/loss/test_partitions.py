@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from partwise.loss import BudgetSchedule, CutTreePenalty
-from partwise.loss.apart import Apart
+from partwise.graph import unit_map
+from partwise.loss import BudgetSchedule
+from partwise.loss.balanced import Balanced
 from partwise.loss.budget_schedule import BudgetState, Limits
+from partwise.loss.in_force import InForce
 from partwise.loss.partitions import PartitionSearch
+from partwise.modules import Partition
 
 HALVES = np.array([0, 0, 1, 1, 0, 0, 1, 1, 0, 1])
 """Of the units of `two_halves`: inputs, hidden units, outputs."""
@@ -17,9 +20,18 @@ HALVES = np.array([0, 0, 1, 1, 0, 0, 1, 1, 0, 1])
 
 def searching(model, held_out, labels=None, **known):
     """A search, where `find` shows the partition `labels`, if they are given."""
-    apart = Apart(CutTreePenalty(model, strength=0.0), held_out)
+    in_force = InForce(model, unit_map(model))
     limits = Limits(BudgetSchedule(), BudgetState(**known))
-    return PartitionSearch(apart, limits, None if labels is None else lambda graph: labels)
+    find = None if labels is None else lambda graph: labels
+    return PartitionSearch(in_force, lambda run: float(held_out(run).detach()), limits, find)
+
+
+def graph_of(search):
+    return Balanced(search.in_force).graph()
+
+
+def put(search, labels):
+    search.in_force.put(Partition.of(labels))
 
 
 def two_halves():
@@ -47,24 +59,24 @@ def test_of_several_views_the_one_that_masking_costs_least_gives_the_first_parti
     mixed = HALVES.copy()
     mixed[[0, 2]] = 1, 0
     nests = [nest_of(mixed), nest_of(HALVES)]
-    monkeypatch.setattr(PartitionSearch, "_level", lambda search, levels: 2)
+    monkeypatch.setattr(PartitionSearch, "_level", lambda search, levels: (2, 0.0))
     monkeypatch.setattr(PartitionSearch, "nest", lambda search, evidence: nests.pop(0))
     search = searching(*two_halves(), loss=0.1, chance=1.0)
-    graph = search.apart.graph()
-    labels, reads = search.partition(graph)
+    graph = graph_of(search)
+    labels = search.partition(graph).partition.labels
     assert labels[:4].tolist() in ([0, 0, 1, 1], [1, 1, 0, 0])
-    search.apart.put_in_force(labels, reads)
+    put(search, labels)
     nests.append(nest_of(mixed))  # later ones are those of the first view
-    labels, _ = search.partition(graph)
+    labels = search.partition(graph).partition.labels
     assert labels[:4].tolist() in ([1, 0, 0, 1], [0, 1, 1, 0])
 
 
 def test_views_without_as_many_modules_are_passed_over(monkeypatch):
     nests = [nest_of(HALVES), nest_of(0 * HALVES, finest=1)]
-    monkeypatch.setattr(PartitionSearch, "_level", lambda search, levels: 2)
+    monkeypatch.setattr(PartitionSearch, "_level", lambda search, levels: (2, 0.0))
     monkeypatch.setattr(PartitionSearch, "nest", lambda search, evidence: nests.pop(0))
     search = searching(*two_halves(), loss=0.1, chance=1.0)
-    assert search.partition(search.apart.graph())[0].max() == 1
+    assert search.partition(graph_of(search)).partition.modules == 2
 
 
 @pytest.mark.parametrize(
@@ -73,7 +85,7 @@ def test_views_without_as_many_modules_are_passed_over(monkeypatch):
 def test_no_more_modules_are_found_than_have_not_been_refused(most, found):
     fine = np.array([0, 1, 2, 3, 0, 1, 2, 3, 0, 2])
     search = searching(*two_halves(), fine, max_modules=most, loss=0.1, chance=1.0)
-    assert search._found(search.apart.graph()).max() + 1 == found
+    assert search._found(graph_of(search))[0].max() + 1 == found
 
 
 LAST_SPLIT = BudgetSchedule().release_step - BudgetSchedule().trial_steps
@@ -88,50 +100,48 @@ def test_further_splits_wait_for_those_in_force_and_leave_time_for_a_trial(
 ):
     known = {"step": step, "masked_loss": masked_loss, "before": 0.3, "chance": 1.0, "loss": 0.3}
     search = searching(*two_halves(), **known)
-    search.apart.put_in_force(HALVES, np.zeros((2, 2), bool))
+    put(search, HALVES)
     levels = SimpleNamespace(
         clear=lambda clearest: (3, 0.6),
         held=lambda modules: modules,
         with_readers=lambda level, *_: level,
     )
-    assert search._level(levels) == found
+    assert search._level(levels) == (found, 0.6)
 
 
 def test_modules_that_are_refused_fall_back_to_mergers():
     fine = np.array([0, 1, 2, 2, 0, 1, 2, 2, 0, 2])  # the first half is split in two
     search = searching(*two_halves(), loss=0.1, chance=1.0)
-    search.apart.put_in_force(fine, np.zeros((3, 3), bool))
-    labels, reads = search.fallback(0.01)
-    assert labels[:4].tolist() in ([0, 0, 1, 1], [1, 1, 0, 0])
-    assert not reads.any()
-    assert search.fallback(-1.0) is None
+    put(search, fine)
+    graph = graph_of(search)
+    found = search.fallback(graph, 0.01)
+    assert found.partition.labels[:4].tolist() in ([0, 0, 1, 1], [1, 1, 0, 0])
+    assert not found.reads.any()
+    assert search.fallback(graph, -1.0) is None
 
 
 @pytest.mark.parametrize(("in_force", "left"), [(HALVES, 2), (np.roll(HALVES, 1), 1)])
 def test_modules_that_work_alone_stay_where_the_graph_shows_none(in_force, left):
     search = searching(*two_halves(), 0 * HALVES, loss=0.1, chance=1.0)
-    search.apart.put_in_force(in_force, np.zeros((2, 2), bool))
-    labels, reads = search.partition(search.apart.graph())
-    assert labels.max() + 1 == len(reads) == left
+    put(search, in_force)
+    found = search.partition(graph_of(search))
+    assert found.partition.modules == len(found.reads) == left
 
 
 def test_a_cut_between_layers_counts_as_one_module():
     layers = np.repeat([0, 1], [8, 2])
     search = searching(*two_halves(), layers, loss=0.1, chance=1.0)
-    assert search.partition(search.apart.graph())[0].max() == 0
+    assert search.partition(graph_of(search)).partition.modules == 1
 
 
 def test_what_is_not_put_in_force_sets_no_bar(monkeypatch):
-    def level(search, levels):
-        search.limits.state.clear = 0.9
-        return 2
-
     layers = np.repeat([0, 1], [8, 2])
-    monkeypatch.setattr(PartitionSearch, "_level", level)
+    monkeypatch.setattr(PartitionSearch, "_level", lambda search, levels: (2, 0.9))
     monkeypatch.setattr(PartitionSearch, "nest", lambda search, evidence: nest_of(layers))
     search = searching(*two_halves(), loss=0.1, chance=1.0, clear=0.5)
-    assert search.partition(search.apart.graph())[0].max() == 0
-    assert search.limits.state.clear == 0.5
+    found = search.partition(graph_of(search))
+    assert found.partition.modules == 1
+    assert found.clear == 0.5
 
 
 def test_what_answers_build_on_may_be_read():
@@ -151,11 +161,11 @@ def test_what_answers_build_on_may_be_read():
 
     modules = np.array([0, 1, 2, 0, 0, 1, 1, 2, 2, 0, 1, 2])
     search = searching(model, loss, modules, loss=0.0, chance=1.0)
-    apart = search.apart
-    apart.put_in_force(*search.partition(apart.graph()))
-    labels = apart.labels.tolist()[:3]
-    reads = [(labels.index(a), labels.index(b)) for a, b in np.argwhere(apart.reads)]
+    now, found = search.in_force, search.partition(graph_of(search))
+    now.put(found.partition, found.reads)
+    labels = now.partition.labels.tolist()[:3]
+    reads = [(labels.index(a), labels.index(b)) for a, b in np.argwhere(now.reads)]
     assert sorted(reads) == [(1, 0), (2, 0), (2, 1)]
-    assert apart.loss() == pytest.approx(0, abs=1e-6)
+    assert search.loss_of(now.run) == pytest.approx(0, abs=1e-6)
     worse = replace(search, find=lambda graph: np.roll(modules, 3))
-    assert worse.partition(apart.graph())[0].tolist() == apart.labels.tolist()
+    assert worse.partition(graph_of(search)).partition == now.partition

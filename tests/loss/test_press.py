@@ -7,8 +7,8 @@ import torch
 from partwise.graph import unit_map
 from partwise.loss import l1_penalty
 from partwise.loss import press as pressing
-from partwise.loss.masses import block_masses, entry_masses, newman_q_of_masses
-from partwise.loss.press import Ends, Pressure, press, sides_of
+from partwise.loss.masses import newman_q_of_masses
+from partwise.loss.press import Ends, Pressure, Sides, masses_of, press
 
 K = 3
 
@@ -37,11 +37,22 @@ def blocks(dtype=torch.float64):
     return [w.requires_grad_() for w in weights], rows, columns
 
 
-def masses_of(weights, rows, columns):
-    return [
-        (block_masses if c.dim() == 2 else entry_masses)(w, r, c)
-        for w, r, c in zip(weights, rows, columns, strict=True)
-    ]
+def sides_of(weight, rows, columns):
+    """Sides from scaled memberships: (r, k), and (c, k) or (r, c, k)."""
+    return Sides.of(weight, rows.argmax(-1), rows.sum(-1), columns.argmax(-1), columns.sum(-1))
+
+
+def ends_of(weights, rows, columns):
+    return Ends(tuple(map(sides_of, weights, rows, columns)), K)
+
+
+def masses_by_einsum(weights, rows, columns):
+    found = []
+    for weight, row, column in zip(weights, rows, columns, strict=True):
+        magnitude = weight.abs().flatten(2).sum(2) if weight.dim() > 2 else weight.abs()
+        ends = "rk,rc,cl->kl" if column.dim() == 2 else "rk,rc,rcl->kl"
+        found.append(torch.einsum(ends, row, magnitude, column))
+    return found
 
 
 def by_small_operations(weights, rows, columns, pressure):
@@ -49,7 +60,7 @@ def by_small_operations(weights, rows, columns, pressure):
     value = torch.zeros((), dtype=weights[0].dtype)
     for weight in weights:
         value = value + pressure.l1 * weight.abs().mean()
-    masses = masses_of(weights, rows, columns)
+    masses = masses_by_einsum(weights, rows, columns)
     value = value + pressure.disorder * (1 - newman_q_of_masses(sum(masses)))
     if pressure.tables is not None:
         for mass, table in zip(masses, pressure.tables, strict=True):
@@ -75,7 +86,7 @@ PRESSURES = {
 def test_value_and_gradient_are_those_of_small_operations(name, dtype, compiled, monkeypatch):
     monkeypatch.setattr(pressing, "COMPILED", (dtype,) if compiled else ())
     weights, rows, columns = blocks(dtype)
-    ends = Ends(tuple(map(sides_of, weights, rows, columns)), K)
+    ends = ends_of(weights, rows, columns)
     expected = by_small_operations(weights, rows, columns, PRESSURES[name])
     value = press(weights, PRESSURES[name], ends)
     torch.testing.assert_close(value, expected)
@@ -83,6 +94,16 @@ def test_value_and_gradient_are_those_of_small_operations(name, dtype, compiled,
     for a, b in zip(got, torch.autograd.grad(-2 * expected, weights), strict=True):
         torch.testing.assert_close(a, b)
     assert got[0][1, 2] == 0
+
+
+def test_masses_are_those_of_small_operations_and_so_are_their_gradients():
+    weights, rows, columns = blocks()
+    ends = ends_of(weights, rows, columns)
+    expected = torch.stack(masses_by_einsum(weights, rows, columns))
+    torch.testing.assert_close(masses_of(weights, ends), expected)
+    with torch.no_grad():
+        weights[0][1, 2] = 0.7  # |w| has no slope at 0
+    assert torch.autograd.gradcheck(lambda *w: masses_of(w, ends), weights)
 
 
 @pytest.mark.parametrize("compiled", [True, False])
@@ -102,7 +123,7 @@ def test_sparsity_needs_no_partition(compiled, monkeypatch):
 def test_gradient_is_that_of_finite_differences(compiled, monkeypatch):
     monkeypatch.setattr(pressing, "COMPILED", (torch.float64,) if compiled else ())
     weights, rows, columns = blocks()
-    ends = Ends(tuple(map(sides_of, weights, rows, columns)), K)
+    ends = ends_of(weights, rows, columns)
     pressure = Pressure(1.5, 0.7, 0.3, tables())
     with torch.no_grad():
         weights[0][1, 2] = 0.7  # |w| has no slope at 0
@@ -165,7 +186,7 @@ def test_every_weight_feels_the_mean_of_its_tensor():
 
 def test_frozen_weights_get_no_gradient():
     weights, rows, columns = blocks()
-    ends = Ends(tuple(map(sides_of, weights, rows, columns)), K)
+    ends = ends_of(weights, rows, columns)
     weights[2].requires_grad_(False)
     press(weights, Pressure(disorder=1.0), ends).backward()
     assert weights[2].grad is None

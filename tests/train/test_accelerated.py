@@ -72,7 +72,7 @@ def test_a_batch_in_parts_is_one_step_of_the_penalty(corpus):
     losses = whole.train(STEPS)
     parts = Loop(corpus, parts=2)
     assert parts.train(STEPS) == pytest.approx(losses, rel=1e-3)
-    assert parts.penalty.penalty.step == STEPS
+    assert parts.penalty.penalty.steps_done == STEPS
     assert parts.penalty.penalty.modules == 2
     assert_close(parts.weights(), whole.weights(), rtol=1e-3, atol=1e-4)
 

@@ -148,7 +148,7 @@ def hf_trainer(tmp_path, texts, checkpoint, **changes):
 def test_the_trainer_mixin_trains_with_the_penalty(tmp_path, texts, checkpoint):
     trainer = hf_trainer(tmp_path, texts, checkpoint)
     trainer.train()
-    assert trainer.penalty.step == 8
+    assert trainer.penalty.steps_done == 8
     assert trainer.penalty.modules >= 2
     logged = [row for row in trainer.state.log_history if "loss" in row]
     assert [row["step"] for row in logged] == [4, 8]
@@ -196,7 +196,7 @@ def test_the_trainer_resumes_with_the_penalty(tmp_path, texts, checkpoint):
     runs = [run("two", str(first)), run("one", True, resume_from_checkpoint=elsewhere)]
     for cut in runs:
         assert torch.equal(whole.penalty.labels, cut.penalty.labels)
-        assert whole.penalty.step == cut.penalty.step == 8
+        assert whole.penalty.steps_done == cut.penalty.steps_done == 8
         for a, b in zip(whole.model.parameters(), cut.model.parameters(), strict=True):
             assert torch.equal(a, b)
     (first / "penalty.safetensors").unlink()

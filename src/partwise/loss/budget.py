@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from partwise.graph import UnitMap
+from partwise.graph import UnitMap, unit_map
+from partwise.graph.activity import evaluating
 from partwise.graph.coactivity import unit_activity
-from partwise.loss.apart import Apart, HeldOut, Labels
+from partwise.interventions.masks import between_modules
+from partwise.loss.balanced import Balanced
 from partwise.loss.budget_schedule import BudgetSchedule, BudgetState, Limits, Why
-from partwise.loss.partitions import Find, PartitionSearch
-from partwise.loss.penalty import CutTreePenalty
+from partwise.loss.constants import mean_inputs
+from partwise.loss.idle import Run, idle_inputs, idle_wires, least_spread, reading
+from partwise.loss.partitions import Find, Found, PartitionSearch
+from partwise.loss.penalty import Penalty, is_drawn
 from partwise.loss.press import Pressure
-from partwise.loss.reads import Reads
 from partwise.loss.refresh import RefreshClock, stands_still
-from partwise.loss.resuming import check_units, is_drawn
+from partwise.loss.way_back import WayBack
+
+HeldOut = Callable[[Run], Tensor | float]
+"""Held-out loss of a network, given the function that runs it."""
 
 SLOW = 0.9
 """A trial goes on beyond its end while its excess falls to less than this share in two probes."""
@@ -42,7 +48,7 @@ LEARNT = 0.95
 """A network with more than this share of the untrained one's loss has nothing to take apart."""
 
 
-class BudgetedPenalty:
+class BudgetedPenalty(Penalty):
     """Sparsity and modules at the cost of at most a stated share of held-out loss.
 
     1. *Plain.* The network learns its task; its lowest held-out loss is the reference, unless it
@@ -64,7 +70,8 @@ class BudgetedPenalty:
 
         penalty = BudgetedPenalty(model, lambda run: criterion(run(x_val), y_val), steps=4000)
         for x, y in batches:
-            loss = criterion(penalty.run(x), y) + penalty()
+            run = penalty.step(optimizer)
+            loss = criterion(run(x), y) + penalty()
             optimizer.zero_grad(); loss.backward(); optimizer.step()
         penalty.finish()
 
@@ -79,6 +86,10 @@ class BudgetedPenalty:
         inputs: number of input features, where the first layer does not tell.
         units: the model's unit map, where it was read already.
         find: what finds the partition, (n,) labels of a graph, in place of the cut tree.
+
+    Attributes:
+        state: what has been measured and decided so far.
+        way_back: the network at the end of the plain phase, while it may have to go back there.
     """
 
     def __init__(
@@ -92,39 +103,24 @@ class BudgetedPenalty:
         find: Find | None = None,
         **changes: float | int | tuple[float, ...] | None,
     ):
+        super().__init__(model, unit_map(model, inputs) if units is None else units)
         base = schedule if schedule is not None else BudgetSchedule()
         self.schedule = BudgetSchedule(**{**vars(base), **changes})
-        self.model = model
-        self.find = find
-        self.partition = CutTreePenalty(model, inputs=inputs, units=units, strength=0.0)
-        self.units = self.partition.units
-        self.apart = Apart(self.partition, held_out)
+        self.held_out, self.find = held_out, find
+        self.balanced = Balanced(self.in_force)
+        self.clock = RefreshClock(self.schedule.probe_every, self.schedule.split_step)
         weights = dict(model.named_parameters())
         self.weights = sum(weights[block.parameter].numel() for block in self.units.blocks)
         known = self.schedule.reference
         self.state = BudgetState(
-            press_from=self.schedule.press_step,
-            reference=math.inf if known is None else known,
-            refresh_due=self.schedule.split_step,
+            press_from=self.schedule.press_step, reference=math.inf if known is None else known
         )
-        self.plain = torch.zeros(0)
-        self.plain_buffers: dict[str, Tensor] = {}
+        self.way_back: WayBack | None = None
         self._activity: NDArray[np.float32] | None = None
-        self._crossing: NDArray[np.float64] | None = None
-
-    @property
-    def modules(self) -> int:
-        """Number of modules in the partition now in force."""
-        return self.partition.modules
-
-    @property
-    def labels(self) -> Tensor:
-        """(n,) module of each unit."""
-        return self.partition.labels
 
     def interface_frac(self) -> float:
         """Share of all capacity that joins two different modules of the partition in force."""
-        return self.partition.interface_frac()
+        return self.balanced.interface_frac()
 
     @property
     def limits(self) -> Limits:
@@ -145,65 +141,54 @@ class BudgetedPenalty:
         return self.state.step >= self.schedule.release_step or self.state.max_modules == 1
 
     @property
+    def _is_release(self) -> bool:
+        return self.state.step == self.schedule.release_step
+
+    @property
     def _is_apart(self) -> bool:
         """Whether the network has had no interfaces since the release."""
         return self.modules > 1 and self.state.step > self.schedule.release_step
 
-    def run(self, *inputs: Tensor) -> Tensor:
-        """The model's output; in a share of the steps without interfaces.
+    @property
+    def _has_learnt(self) -> bool:
+        return self.state.loss < LEARNT * self.state.chance
 
-        After the release they are removed from the model itself, before it runs: what the optimiser
-        made of them since the last step is nothing that the network may use.
-        """
-        if self._is_apart:
-            self.apart.run.commit()
-        elif self._masks_this_step():
-            return self.apart.run(*inputs)
-        output: Tensor = self.model(*inputs)
-        return output
+    def loss_of(self, run: Run) -> float:
+        """Held-out loss of what runs the network."""
+        with evaluating(self.model), torch.no_grad():
+            return float(self.held_out(run))
 
-    def __call__(self) -> Tensor:
-        """Sparsity pressure and reward for modules, a scalar; advances by one step.
-
-        0 in the steps between those that press (see `press_every`).
-        """
-        state, schedule = self.state, self.schedule
-        if state.step % schedule.probe_every == 0:
+    def _begin(self, optimizer: torch.optim.Optimizer | None) -> None:
+        if self._is_apart:  # what the optimiser made of interfaces is nothing to rely on
+            self.in_force.run.commit()
+        if self.state.step % self.schedule.probe_every == 0:
             self._probe()
         if self._is_refresh_due and self._has_learnt:
             self.refresh()
-        self._activity = None  # of weights that the next step changes
-        self._keep_a_way_back()
-        self._settle_constants()
-        pressure = self._pressure()
-        state.step += 1
-        return self.partition.pressed(pressure)
-
-    def _settle_constants(self) -> None:
-        """Follows what interfaces bring on average; at the release, biases take it over."""
-        if self.modules > 1 and self._is_release:
-            self.apart.settle()
-            self.apart.drop_idle_inputs(self._next_to_nothing())
-            if self.apart.reads.any():
-                self.apart.drop_idle_wires(self._next_to_nothing())
+        self._activity = None  # of weights that this step changes
+        if self.schedule.undo and self.state.step == self.state.press_from:
+            self.way_back = WayBack.of(self.model, optimizer)
+        if self._is_release:
+            self._release()
         elif self.modules > 1 and not self.releasing and self.state.step % FOLLOW_EVERY == 0:
-            self.apart.follow()
+            self.in_force.follow()
+        if self.state.given_up and self.way_back is not None:
+            self.way_back.take(self.model, optimizer)
+            self.way_back = None
 
-    def _next_to_nothing(self) -> float:
-        """The loss that what is idle may lead to together."""
-        loss = self.apart.loss()
-        return loss + IDLE * self.limits.tolerance(loss)
+    def _runner(self) -> Callable[..., Any]:
+        return self.in_force.run if self._masks_this_step() else self.model
 
-    @property
-    def _is_refresh_due(self) -> bool:
-        """Whenever the clock says so, and last of all as the release begins."""
-        state = self.state
-        last = self._is_release and state.max_modules > 1
-        return last or (state.step >= state.refresh_due and not self.releasing)
+    def _masks_this_step(self) -> bool:
+        if self.modules == 1 or self.releasing:
+            return False
+        return is_drawn(self.schedule.seed, self.state.step, self.schedule.mask_share)
 
-    @property
-    def _is_release(self) -> bool:
-        return self.state.step == self.schedule.release_step
+    def _end(self) -> Tensor:
+        """0 in the steps between those that press (see `press_every`)."""
+        pressure = self._pressure()
+        self.state.step += 1
+        return self.balanced.pressed(pressure)
 
     def _pressure(self) -> Pressure:
         """What is asked of the weights at this step."""
@@ -215,9 +200,27 @@ class BudgetedPenalty:
         weight = every * rise * state.pressure * schedule.pressure * self.weights
         if self.modules == 1:
             return Pressure(weight)
-        rise = min(1.0, (state.step - state.made + 1) / self.schedule.trial_steps)
+        rise = min(1.0, (state.step - state.made + 1) / schedule.trial_steps)
         strength = every * schedule.strength * rise
-        return Pressure(weight, interface=strength, tables=self._tables())
+        return Pressure(weight, interface=strength, tables=self._shares())
+
+    def interface(self) -> Tensor:
+        """Share of capacity that is masked, a scalar whose gradient is on these weights alone.
+
+        The total is that of the last refresh: so neither shrinking all weights nor growing
+        those inside small modules, as Newman's Q would have it, gains anything.
+        """
+        return self.balanced.pressed(Pressure(interface=1.0, tables=self._shares()))
+
+    def _shares(self) -> NDArray[np.float64]:
+        """(blocks, k, k): what masked capacity, unlike other, is as a share of all of it."""
+        return self.in_force.derived(self._shares_of_masked)
+
+    def _shares_of_masked(self) -> NDArray[np.float64]:
+        now = self.in_force
+        now.total = now.total or float(self.balanced.masses().sum().detach())
+        share = (~np.eye(now.modules, dtype=bool) & ~now.reads) / now.total
+        return np.stack([share.T if block.transposed else share for block in self.units.blocks])
 
     def finish(self) -> None:
         """Removes what the last step of the optimiser left of interfaces; call it after that.
@@ -226,29 +229,39 @@ class BudgetedPenalty:
         the release, or where there is one module, nothing changes.
         """
         if self._is_apart:
-            self.apart.run.commit()
+            self.in_force.run.commit()
 
-    def interface(self) -> Tensor:
-        """Share of capacity that is masked, a scalar whose gradient is on these weights alone.
+    def _release(self) -> None:
+        """Interfaces are removed, and what is idle; biases take over what these brought."""
+        if self.modules == 1:
+            return self._give_up(Why.NOTHING_SHOWN if self._has_learnt else Why.NOTHING_LEARNT)
+        now = self.in_force
+        now.settle()
+        used = torch.from_numpy(self.balanced.graph().degrees())
+        idle = idle_inputs(self.units, used, now.run, self.loss_of, self._next_to_nothing())
+        self._remove(reading(self.model, self.units, idle))
+        if now.reads.any():
+            crossing = between_modules(self.model, self.units, now.labels, now.run.kept)
+            most = self._next_to_nothing()
+            self._remove(idle_wires(self.units, crossing, now.run, self.loss_of, most))
+        now.run.commit()
 
-        The total is that of the last refresh: so neither shrinking all weights nor growing
-        those inside small modules, as Newman's Q would have it, gains anything.
-        """
-        return self.partition.pressed(Pressure(interface=1.0, tables=self._tables()))
+    def _remove(self, entries: Mapping[str, Tensor]) -> None:
+        run = self.in_force.run
+        means = mean_inputs(self.model, self.units, lambda: self.loss_of(run))
+        self.in_force.remove(entries, means)
 
-    def _tables(self) -> NDArray[np.float64]:
-        """(blocks, k, k): what masked capacity, unlike other, is as a share of all of it."""
-        if self._crossing is None:
-            masked = ~np.eye(self.modules, dtype=bool) & ~self.apart.reads
-            self.state.total = self.state.total or float(self.partition.masses().sum().detach())
-            share = masked / self.state.total
-            rows_read = [block.transposed for block in self.units.blocks]
-            self._crossing = np.stack([share.T if by_row else share for by_row in rows_read])
-        return self._crossing
+    def _next_to_nothing(self) -> float:
+        """The loss that what is idle may lead to together."""
+        loss = self.loss_of(self.in_force.run)
+        return loss + IDLE * self.limits.tolerance(loss)
 
     @property
-    def _has_learnt(self) -> bool:
-        return self.state.loss < LEARNT * self.state.chance
+    def _is_refresh_due(self) -> bool:
+        """Whenever the clock says so, and last of all as the release begins."""
+        state = self.state
+        last = self._is_release and state.max_modules > 1
+        return last or (state.step >= self.clock.due and not self.releasing)
 
     def _probe(self) -> None:
         state, schedule = self.state, self.schedule
@@ -276,7 +289,7 @@ class BudgetedPenalty:
         state, schedule = self.state, self.schedule
         if not state.press_from <= state.step < schedule.split_step:
             return
-        if state.loss > self.limits.floor and self.apart.least_spread() < FLAT:
+        if state.loss > self.limits.floor and least_spread(self.model, self.loss_of) < FLAT:
             state.press_from += schedule.probe_every
 
     def _next_pressure(self) -> float:
@@ -305,10 +318,10 @@ class BudgetedPenalty:
         """
 
         def measure() -> None:
-            self.state.loss = self.apart.loss_of(self.model)
+            self.state.loss = self.loss_of(self.model)
 
         def measure_means() -> None:
-            self.apart.measure_means(measure)
+            self.in_force.means = mean_inputs(self.model, self.units, measure)
 
         if self.state.step < self.schedule.split_step:
             measure()
@@ -321,13 +334,13 @@ class BudgetedPenalty:
         """What is learnt after the first splits may ask for one of its own, at once."""
         state, schedule = self.state, self.schedule
         if state.loss < state.before / 2 and not self.releasing:
-            state.before, state.refresh_due = state.loss, state.step
+            state.before, self.clock.due = state.loss, state.step
             state.clear = min(state.clear, schedule.min_separation / schedule.min_contrast)
 
     def _judge(self) -> None:
         """Undoes splits that cost too much when masked, unless they get cheaper."""
         state = self.state
-        state.masked_loss = self.apart.loss()
+        state.masked_loss = self.loss_of(self.in_force.run)
         state.excess_earlier, state.excess_before = state.excess_before, state.excess
         state.excess = self.limits.excess(state.masked_loss)
         if not self._trial_is_over or state.excess <= 0:
@@ -348,7 +361,7 @@ class BudgetedPenalty:
         settled = schedule.release_step + schedule.trial_steps
         if state.step > settled:
             return
-        state.loss = state.masked_loss = self.apart.loss()
+        state.loss = state.masked_loss = self.loss_of(self.in_force.run)
         state.released = min(state.released, state.loss)
         if state.step == settled and state.released > self.limits.at_last():
             self._give_up(Why.RELEASE_COSTS)
@@ -358,100 +371,61 @@ class BudgetedPenalty:
 
         They get a trial of their own.
         """
-        coarser = self._search().fallback(max(0.0, self.state.excess / 2))
+        most = max(0.0, self.state.excess / 2)
+        coarser = self._search().fallback(self.balanced.graph(), most)
         if coarser is None:
             return self._give_up(Why.MASKING_COSTS)
-        self.state.max_modules = int(coarser[0].max()) + 1
+        self.state.max_modules = coarser.partition.modules
         self._begin_trial()
-        self._put_in_force(*coarser)
+        self.in_force.put(coarser.partition, coarser.reads)
 
-    def _keep_a_way_back(self) -> None:
-        state, schedule = self.state, self.schedule
-        if schedule.undo and state.step == state.press_from:
-            self.plain = parameters_to_vector(self.model.parameters()).detach().clone()
-            self.plain_buffers = {
-                name: buffer.detach().clone() for name, buffer in self.model.named_buffers()
-            }
-        if self._is_release and self.modules == 1:
-            self._give_up(Why.NOTHING_SHOWN if self._has_learnt else Why.NOTHING_LEARNT)
-
-    @torch.no_grad()
     def _give_up(self, why: Why) -> None:
         """One module for good: without any to gain, the network owes nothing to the pressure."""
         if self.state.max_modules == 1:
             return
         self.state.max_modules, self.state.given_up = 1, int(why)
         logging.getLogger("partwise").warning("No modules are held apart: %s", self.why_one)
-        self.apart.dissolve()
-        self._forget_tables()
-        if len(self.plain):
-            vector_to_parameters(self.plain.clone(), self.model.parameters())
-            for name, buffer in self.plain_buffers.items():
-                self.model.get_buffer(name).data.copy_(buffer)
-            self.plain, self.plain_buffers = torch.zeros(0), {}
+        self.in_force.dissolve()
 
     def refresh(self) -> None:
         """Finds the partition anew from the model's current weights, unless it stands for good."""
         if self._is_apart or self.state.max_modules == 1:
             return
-        state, graph = self.state, self.apart.graph()
-        before, modules = self.apart.labels, self.modules
-        found, reads = self._search().partition(graph)
-        self._put_in_force(found, reads)
-        if self.modules > modules:
+        state, graph, before = self.state, self.balanced.graph(), self.partition
+        found: Found = self._search().partition(graph)
+        self.in_force.put(found.partition, found.reads)
+        state.clear = found.clear
+        if self.modules > before.modules:
             state.before = max(state.before, state.loss)
             self._begin_trial()
-        clock = RefreshClock(self.schedule.probe_every, state.refresh_due, state.refresh_interval)
-        still = self.modules > 1 and stands_still(before, found, graph.degrees())
-        clock.refreshed(state.step, still)
-        state.refresh_due, state.refresh_interval = clock.due, clock.interval
+        after = self.partition
+        still = after.modules > 1 and stands_still(before.labels, after.labels, graph.degrees())
+        self.clock.refreshed(state.step, still)
 
     def _search(self) -> PartitionSearch:
-        return PartitionSearch(self.apart, self.limits, self.find, self._activity)
-
-    def _put_in_force(self, labels: Labels, reads: Reads) -> None:
-        self.apart.put_in_force(labels, reads)
-        self._forget_tables()
-
-    def _forget_tables(self) -> None:
-        self._crossing, self.state.total = None, 0.0
+        return PartitionSearch(self.in_force, self.loss_of, self.limits, self.find, self._activity)
 
     def _begin_trial(self) -> None:
         state = self.state
         state.made = state.step
         state.excess = state.excess_before = state.excess_earlier = math.inf
 
-    def _masks_this_step(self) -> bool:
-        if self.modules == 1:
-            return False
-        if self.releasing:  # but not yet apart
-            return True
-        return is_drawn(self.schedule.seed, self.state.step, self.schedule.mask_share)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """What a resumed run needs to go on bit for bit."""
+    def _own_state(self) -> dict[str, Tensor]:
         return {
-            "numbers": torch.tensor(list(asdict(self.state).values()), dtype=torch.float64),
-            "plain": self.plain,
-            **{f"plain/{name}": buffer for name, buffer in self.plain_buffers.items()},
-            **self.apart.state_dict(),
+            "gauge": self.balanced.gauge,
+            **self.clock.state_dict(),
+            **{f"budget.{name}": _exact(value) for name, value in asdict(self.state).items()},
+            **({} if self.way_back is None else self.way_back.state_dict()),
         }
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Takes up the state of an earlier run.
+    def _take_state(self, state: Mapping[str, Tensor]) -> None:
+        self.balanced.gauge = state["gauge"].cpu()
+        self.clock.load_state_dict(state)
+        kinds = {name: type(value) for name, value in asdict(BudgetState()).items()}
+        numbers = {name: kind(state[f"budget.{name}"].item()) for name, kind in kinds.items()}
+        self.state = BudgetState(**numbers)
+        self.way_back = WayBack.from_state(state, self.model)
 
-        Raises:
-            CheckpointError: if the state is of a network with another number of units.
-        """
-        check_units(state, self.units)
-        self.apart.load_state_dict(state)
-        self._forget_tables()
-        # Numbers that an earlier version did not know are left as they begin.
-        values = zip(asdict(BudgetState()).items(), state["numbers"].tolist(), strict=False)
-        self.state = BudgetState(**{name: type(old)(value) for (name, old), value in values})
-        self.plain = state["plain"].to(next(self.model.parameters()).device)
-        self.plain_buffers = {
-            name: state[f"plain/{name}"].to(buffer.device)
-            for name, buffer in self.model.named_buffers()
-            if f"plain/{name}" in state
-        }
+
+def _exact(value: float | int) -> Tensor:
+    return torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else torch.int64)

@@ -136,9 +136,6 @@ class BudgetState:
         excess: by how much `masked_loss` was beyond what is allowed, at the last probe.
         excess_before: the same, a probe earlier.
         excess_earlier: and another one.
-        refresh_due: see `RefreshClock`.
-        refresh_interval: see `RefreshClock`.
-        total: capacity as the partition in force was made; 0 until it is asked for.
         lowest: the lowest loss of the plain phase.
         settled: where the loss of the plain phase has gone since then.
         released: the lowest loss since the release.
@@ -159,9 +156,6 @@ class BudgetState:
     excess: float = math.inf
     excess_before: float = math.inf
     excess_earlier: float = math.inf
-    refresh_due: int = 0
-    refresh_interval: int = 0
-    total: float = 0.0
     lowest: float = math.inf
     settled: float = math.inf
     released: float = math.inf

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from partwise.graph import UnitMap
 from partwise.graph.activity import per_channel
 from partwise.interventions.masks import MaskedRun, wide
-from partwise.loss.constants import carried, inputs_read
+from partwise.loss.constants import carried, holds_constants, inputs_read
 
 Run = Callable[..., Tensor]
+LossOf = Callable[[Run], float]
+"""Held-out loss of what runs a network."""
 
 
-def idle_inputs(
-    units: UnitMap, used: Tensor, run: Run, loss_of: Callable[[Run], float], most: float
-) -> Tensor:
+def idle_inputs(units: UnitMap, used: Tensor, run: Run, loss_of: LossOf, most: float) -> Tensor:
     """(n,) bool, the inputs that can be held at their means together for a loss of at most `most`.
 
     Those first whose spread times capacity is least, and as many in this order as possible. None
@@ -64,11 +64,24 @@ def idle_inputs(
     return idle
 
 
+def reading(model: nn.Module, units: UnitMap, read: Tensor) -> dict[str, Tensor]:
+    """Parameter name -> bool, the weights that read some units, (n,) bool.
+
+    But for those of layers that cannot hold the units' means as constants: these must read on.
+    """
+    found = {}
+    for block in units.blocks:
+        if holds_constants(model, block):
+            like = model.get_parameter(block.parameter)
+            found[block.parameter] = wide(read[block.columns], like)
+    return found
+
+
 def idle_wires(
     units: UnitMap,
     wires: Mapping[str, Tensor],
     run: MaskedRun,
-    loss_of: Callable[[Run], float],
+    loss_of: LossOf,
     most: float,
 ) -> dict[str, Tensor]:
     """Parameter name -> bool, the wires that can be cut together for a loss of at most `most`.
@@ -114,3 +127,22 @@ def _as_many(count: int, loss_without_first: Callable[[int], float], most: float
         middle = (low + high + 1) // 2
         low, high = (middle, high) if loss_without_first(middle) <= most else (low, middle - 1)
     return low
+
+
+def least_spread(model: nn.Module, loss_of: LossOf) -> float:
+    """Spread over held-out samples of the output that varies least, as a share of the mean.
+
+    1 for networks that give anything but a tensor with samples along its first dimension.
+    """
+    seen: list[Tensor] = []
+
+    def watch(*inputs: Tensor) -> Tensor:
+        output: Tensor = model(*inputs)
+        seen.append(output)
+        return output
+
+    loss_of(watch)
+    if not seen or not all(isinstance(each, Tensor) and each.dim() > 1 for each in seen):
+        return 1.0
+    spread = torch.cat(seen).flatten(1).std(0)
+    return float(spread.min() / spread.mean())

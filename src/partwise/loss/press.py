@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from partwise.loss import press_kernels as kernels
+from partwise.loss.masses import newman_q_of_masses
 
 COMPILED = (torch.float32, torch.float64)
 """Types of weights on the CPU that the compiled kernels take."""
@@ -42,6 +43,24 @@ class Sides:
     row_scale: Tensor
     column_scale: Tensor
 
+    @classmethod
+    def of(
+        cls, weight: Tensor, row: Tensor, row_scale: Tensor, column: Tensor, column_scale: Tensor
+    ) -> Sides:
+        """Sides of a weight tensor (r, c, ...), whose kernels are seen as columns of one unit.
+
+        Args:
+            weight: the tensor.
+            row, row_scale: (r,) module and scale of each row.
+            column, column_scale: (c,), (1, c) or (r, c), likewise.
+        """
+        kernel = weight[0, 0].numel()
+        if column.dim() == 2 and len(column) == 1:
+            column, column_scale = column[0], column_scale[0]
+        repeated = (each.repeat_interleave(kernel, -1) for each in (column, column_scale))
+        column, column_scale = repeated
+        return cls(row, column, row_scale, column_scale)
+
     @cached_property
     def is_plain(self) -> bool:
         """Whether all rows read the same units."""
@@ -52,24 +71,6 @@ class Sides:
         """The four tensors in the order above, as the compiled kernels take them."""
         parts = self.row, self.column, self.row_scale, self.column_scale
         return tuple(part.contiguous().numpy() for part in parts)
-
-
-def sides_of(weight: Tensor, rows: Tensor, columns: Tensor) -> Sides:
-    """Sides of a weight tensor from scaled memberships.
-
-    Args:
-        weight: (r, c, ...); capacities are summed over trailing kernel dimensions.
-        rows: (r, k) as in `block_masses`.
-        columns: (c, k) as in `block_masses`, or (r, c, k) as in `entry_masses`.
-    """
-    kernel = weight[0, 0].numel()
-    column, scale = columns.argmax(-1), columns.sum(-1)
-    return Sides(
-        rows.argmax(-1),
-        column.repeat_interleave(kernel, -1),
-        rows.sum(-1),
-        scale.repeat_interleave(kernel, -1),
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,8 +218,7 @@ class _Press(torch.autograd.Function):
             value = value + pressure.l1 * weight.abs().mean()
         if not ends.sides:
             return value
-        masses = [_masses(*pair, ends.modules) for pair in zip(weights, ends.sides, strict=True)]
-        cost, ctx.tables = _cost_of_tensors(torch.stack(masses), pressure)
+        cost, ctx.tables = _cost_of_tensors(masses_of(weights, ends), pressure)
         return value + cost
 
     @staticmethod
@@ -240,25 +240,24 @@ class _Press(torch.autograd.Function):
 def _cost_of_tensors(masses: Tensor, pressure: Pressure) -> tuple[Tensor, Tensor]:
     cost, tables = masses.new_zeros(()), torch.zeros_like(masses)
     if pressure.disorder:
-        q, slope = _q_and_table(masses.sum(0))
-        cost, tables = pressure.disorder * (1 - q), tables - pressure.disorder * slope
+        with torch.enable_grad():
+            table = masses.sum(0).detach().requires_grad_()
+            q = newman_q_of_masses(table)
+            (slope,) = torch.autograd.grad(q, table)
+        cost, tables = pressure.disorder * (1 - q.detach()), tables - pressure.disorder * slope
     if pressure.tables is not None:
         costs = torch.as_tensor(pressure.interface * pressure.tables).to(masses)
         cost, tables = cost + (masses * costs).sum(), tables + costs
     return cost, tables
 
 
-def _q_and_table(masses: Tensor) -> tuple[Tensor, Tensor]:
-    total = 2 * masses.sum()
-    eye = torch.eye(len(masses), dtype=masses.dtype, device=masses.device)
-    inside, volume = 2 * masses.trace() / total, (masses.sum(0) + masses.sum(1)) / total
-    squares = (volume**2).sum()
-    table = 2 * (eye - inside - volume[:, None] - volume + 2 * squares) / total
-    return inside - squares, table
+def masses_of(weights: Sequence[Tensor], ends: Ends) -> Tensor:
+    """(tensors, k, k) capacity through which each module reads each module; differentiable."""
+    pairs = zip(weights, ends.sides, strict=True)
+    return torch.stack([_masses(weight, sides, ends.modules) for weight, sides in pairs])
 
 
 def _masses(weight: Tensor, sides: Sides, modules: int) -> Tensor:
-    """(k, k) capacity through which each module reads each module."""
     capacity, (rows, columns) = weight.abs().flatten(1), _members(sides, modules)
     if columns.dim() == 2:
         return rows.T @ (capacity @ columns)

@@ -7,8 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-Reads = NDArray[np.bool_]
-"""(k, k) bool, whether the row's module reads the column's; the diagonal is False."""
+from partwise.loss.in_force import Reads
 
 FEWEST_MODULES = 3
 """Of two modules one may always read the other, in any network that runs in one direction."""

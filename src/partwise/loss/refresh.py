@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 STILL = 0.98
 
@@ -28,6 +31,15 @@ class RefreshClock:
         """Sets the next refresh: twice as far as the last one where the partition stood still."""
         self.interval = 2 * self.interval if still and self.interval else self.every
         self.due = step + self.interval
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a resumed run needs."""
+        due, interval = torch.tensor(self.due), torch.tensor(self.interval)
+        return {"refresh_due": due, "refresh_interval": interval}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Takes up the state of an earlier run."""
+        self.due, self.interval = int(state["refresh_due"]), int(state["refresh_interval"])
 
 
 def stands_still(

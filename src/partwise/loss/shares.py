@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from partwise.errors import TrainingError
 from partwise.graph import UnitMap
 from partwise.graph.activity import InputScales, Usage, silenced, unit_usage
-from partwise.interventions.masks import inside_modules, is_inside, layers_keeping
+from partwise.interventions.masks import is_inside, layers_keeping
 from partwise.loss.budget import BACK_OFF, GROWTH
 from partwise.loss.co_usage import Pull, completed_labels, token_graph, tree_labels
 from partwise.loss.masses import interface_share, newman_q_of_masses
-from partwise.loss.resuming import check_units, is_drawn
+from partwise.loss.penalty import Penalty, is_drawn
 from partwise.loss.sharding import (
     block_weights,
     from_first,
@@ -161,7 +161,7 @@ class Refresh:
         return refresh
 
 
-class SharePenalty:
+class SharePenalty(Penalty):
     """Penalty that rewards a transformer for the modules that its co-usage tree shows.
 
     Every `refresh_every` steps the usage of units over probe sequences becomes a co-usage graph,
@@ -172,8 +172,13 @@ class SharePenalty:
 
         penalty = SharePenalty(model, units, probe)
         for ids in batches:
-            loss = criterion(penalty.run(ids[:, :-1]), ids[:, 1:]) + penalty()
+            run = penalty.step(optimizer)
+            loss = criterion(run(ids[:, :-1]), ids[:, 1:]) + penalty()
             optimizer.zero_grad(); loss.backward(); optimizer.step()
+
+    Masked steps run without interface weights, silenced ones without modules that a sequence has
+    no tokens of; the latter only where the first input, or the one named `input_ids`, holds (b, t)
+    token ids. The first run of a step measures what weights read.
 
     Args:
         model: the network.
@@ -187,6 +192,7 @@ class SharePenalty:
             and must give tensors of the same shape.
 
     Attributes:
+        steps_done: steps so far.
         pressure: what strength and shares of steps are multiplied by, at most 1; see `adapt`.
     """
 
@@ -198,26 +204,19 @@ class SharePenalty:
         schedule: ShareSchedule | None = None,
         wrapped: nn.Module | None = None,
     ):
-        self.model, self.units, self.probe = model, units, probe
+        super().__init__(model, units)
+        self.probe = probe
         self.wrapped = model if wrapped is None else wrapped
         self.schedule = ShareSchedule() if schedule is None else schedule
         self.scales = InputScales(model, units)
-        self.step, self._begun = 0, -1
+        self.steps_done, self._watched = 0, -1
         self.pressure = 1.0
-        self.labels = torch.zeros(units.n, dtype=torch.long)
-        self._kept: dict[str, Tensor] = {}
-        self._members: Members | None = None
         self._refresh: Refresh | None = None
-
-    @property
-    def modules(self) -> int:
-        """Number of modules in the partition now in force."""
-        return int(self.labels.max()) + 1
 
     @property
     def weight(self) -> float:
         """Strength at the current step, ramp and budget included."""
-        since = self.step - self.schedule.start
+        since = self.steps_done - self.schedule.start
         ramp = min(1.0, max(0.0, since / max(1, self.schedule.ramp)))
         return self.schedule.strength * ramp * self.pressure
 
@@ -226,20 +225,10 @@ class SharePenalty:
         """Whether the penalty has any part in this run."""
         return self.schedule.strength > 0 or self.schedule.mask_share > 0
 
-    def __call__(self) -> Tensor:
-        """The penalty at this step, a scalar; advances the schedule by one step."""
-        every = self.schedule.press_every
-        weight = self.weight * every * (self.step % every == 0)
-        self.step += 1
-        if weight == 0 or self.modules == 1:
-            return next(self.model.parameters()).new_zeros(())
-        return weight * (1 - newman_q_of_masses(self._masses()))
-
-    def _masses(self) -> Tensor:
-        """`share_masses` of the partition in force, without looking its members up anew."""
-        if self._members is None:
-            self._members = Members.of(self.units, self.labels, self._device)
-        return masses_between(self.model, self.units, self._members, self.scales)
+    @torch.no_grad()
+    def interface_frac(self) -> float:
+        """Share of all contribution that joins two modules of the partition in force."""
+        return float(interface_share(self._masses()))
 
     def adapt(self, loss: float, allowed: float) -> None:
         """Presses less when held-out loss is beyond a budget, and more again when it is within.
@@ -254,12 +243,32 @@ class SharePenalty:
         """
         self.pressure = min(1.0, self.pressure * (BACK_OFF if loss > allowed else GROWTH))
 
-    def run(self, *inputs: Any, **named: Any) -> Any:
-        """The model's output; in some steps without interface weights, or without idle modules.
+    def _begin(self, optimizer: torch.optim.Optimizer | None) -> None:
+        s, since = self.schedule, self.steps_done - self.schedule.start
+        if not self.active:
+            return
+        if 0 <= since <= s.freeze_after and since % s.refresh_every == 0:
+            self._begin_refresh()
+        if self._refresh is not None and self.steps_done >= self._refresh.due:
+            self._end_refresh(self._refresh)
 
-        Modules can only idle where the first input, or the one named `input_ids`, holds (b, t)
-        token ids. Finds the partition anew first, when that is due. May be called several times
-        in a step, for the parts of a batch; only the first call measures and refreshes.
+    def _end(self) -> Tensor:
+        every = self.schedule.press_every
+        weight = self.weight * every * (self.steps_done % every == 0)
+        self.steps_done += 1
+        if weight == 0 or self.modules == 1:
+            return next(self.model.parameters()).new_zeros(())
+        return weight * (1 - newman_q_of_masses(self._masses()))
+
+    def _masses(self) -> Tensor:
+        members = self.in_force.derived(self._members)
+        return masses_between(self.model, self.units, members, self.scales)
+
+    def _members(self) -> Members:
+        return Members.of(self.units, self.in_force.labels, self._device)
+
+    def _runner(self) -> Callable[..., Any]:
+        """Runs the wrapped model, watched, masked and silenced as this step is.
 
         Raises:
             TrainingError: if steps are masked or silenced in a transformers model that runs its
@@ -271,21 +280,63 @@ class SharePenalty:
                 "gradient checkpointing runs layers again without their masks; turn it off, or "
                 "set mask_share = 0 and silence_share = 0"
             )
-        first = self.step != self._begun
-        self._begun = self.step
-        if first and self.active:
-            self._look_for_modules()
+        return self._run_isolated
+
+    def _run_isolated(self, *inputs: Any, **named: Any) -> Any:
         ids = inputs[0] if inputs else named.get("input_ids")
-        with self._watching(first), self._silencing(ids), self._masking():
+        with self._watching(), self._silencing(ids), self._masking():
             return self.wrapped(*inputs, **named)
 
-    def _look_for_modules(self) -> None:
-        """Begins what is due to be looked for at this step, and puts in force what was found."""
-        s, since = self.schedule, self.step - self.schedule.start
-        if 0 <= since <= s.freeze_after and since % s.refresh_every == 0:
-            self._begin_refresh()
-        if self._refresh is not None and self.step >= self._refresh.due:
-            self._end_refresh(self._refresh)
+    @contextlib.contextmanager
+    def _watching(self) -> Iterator[None]:
+        first, self._watched = self.steps_done != self._watched, self.steps_done
+        if not first or not self.active or self.steps_done % self.schedule.watch_every:
+            yield
+            return
+        with self.scales.watching():
+            yield
+        if ranks() > 1:
+            self.scales.squares = mean_over_ranks(self.scales.squares)
+
+    @contextlib.contextmanager
+    def _silencing(self, ids: Tensor | None) -> Iterator[None]:
+        s = self.schedule
+        share = s.silence_share * self.pressure
+        drawn = self._isolates and is_drawn(s.seed + SILENCED, self.steps_done, share)
+        if ids is None or not drawn:
+            yield
+            return
+        with silenced(self.model, self.units, self.unused(ids)):
+            yield
+
+    def _masking(self) -> contextlib.AbstractContextManager[None]:
+        """Has the layers run without their interface weights, in the steps that are masked."""
+        if not self._masks_this_step():
+            return contextlib.nullcontext()
+        if is_sharded(self.model):  # all masks at once would be a quarter of the whole
+            keep = partial(is_inside, self.in_force.labels)
+            return layers_keeping(self.model, self.units, keep, again=True)
+        kept = self.in_force.derived(self.in_force.kept)
+        return layers_keeping(self.model, self.units, lambda block, _: kept[block.key])
+
+    def unused(self, ids: Tensor) -> Tensor:
+        """(b, n) bool, the units of modules that (b, t) token ids make no use of."""
+        tokens = next(g for g in self.units.groups if g.kind == "token")
+        labels = self.in_force.labels.to(ids.device)
+        member = torch.nn.functional.one_hot(labels, self.modules)
+        share = member[tokens.start : tokens.stop].float()[ids].mean(1)
+        return (share < ABSENT)[:, labels]
+
+    def _masks_this_step(self) -> bool:
+        s = self.schedule
+        return self._isolates and is_drawn(s.seed, self.steps_done, s.mask_share * self.pressure)
+
+    @property
+    def _isolates(self) -> bool:
+        """Whether there are modules that some steps may set apart."""
+        s = self.schedule
+        some = s.mask_share > 0 or s.silence_share > 0
+        return some and self.modules > 1 and self.steps_done >= s.start + s.mask_after
 
     def refresh(self) -> None:
         """Finds the partition anew from usage over the probe sequences."""
@@ -294,9 +345,9 @@ class SharePenalty:
     def _begin_refresh(self) -> Refresh:
         """Measures usage, and has a thread build the tree: on a GPU the next steps go on beside."""
         lag = min(self.schedule.lag, self.schedule.refresh_every - 1)
-        self._refresh = refresh = Refresh(self.step + lag)
+        self._refresh = refresh = Refresh(self.steps_done + lag)
         if rank() == 0 or is_sharded(self.model):
-            probe, piece = self.probe(self.step), self.schedule.piece
+            probe, piece = self.probe(self.steps_done), self.schedule.piece
             with torch.autocast(self._device.type, enabled=False):
                 refresh.usage = unit_usage(self.model, self.units, probe, piece)
                 if rank() == 0:
@@ -329,86 +380,17 @@ class SharePenalty:
     def _device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    def set_labels(self, labels: Tensor) -> None:
-        """Puts a partition in force, (n,) long."""
-        self.labels, self._members = labels, None
-        # Masks of a sharded model are made layer by layer: all of them are a quarter of the whole.
-        sharded = is_sharded(self.model)
-        self._kept = {} if sharded else inside_modules(self.model, self.units, labels)
+    def _own_state(self) -> dict[str, Tensor]:
+        return {
+            "steps_done": torch.tensor(self.steps_done),
+            "seen": torch.tensor(self.scales.seen),
+            "pressure": torch.tensor(self.pressure, dtype=torch.float64),
+            **({} if self._refresh is None else self._refresh.state_dict()),
+            **{f"squares/{i}": square for i, square in enumerate(self.scales.squares)},
+        }
 
-    def _masking(self) -> contextlib.AbstractContextManager[None]:
-        """Has the layers run without their interface weights, in the steps that are masked."""
-        if not self._masks_this_step():
-            return contextlib.nullcontext()
-        if is_sharded(self.model):
-            keep = partial(is_inside, self.labels)
-            return layers_keeping(self.model, self.units, keep, again=True)
-        if not self._kept:
-            self.set_labels(self.labels)
-        return layers_keeping(self.model, self.units, lambda block, _: self._kept[block.key])
-
-    @torch.no_grad()
-    def interface_frac(self) -> float:
-        """Share of all contribution that joins two modules of the partition in force."""
-        return float(interface_share(self._masses()))
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """What a resumed run needs to go on bit for bit."""
-        state = {"step": torch.tensor(self.step), "labels": self.labels}
-        state["seen"] = torch.tensor(self.scales.seen)
-        state["pressure"] = torch.tensor(self.pressure, dtype=torch.float64)
-        if self._refresh is not None:
-            state |= self._refresh.state_dict()
-        return state | {f"squares/{i}": square for i, square in enumerate(self.scales.squares)}
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Takes up the state of an earlier run.
-
-        Raises:
-            CheckpointError: if the state is of a network with another number of units.
-        """
-        check_units(state, self.units)
-        self.step, self.pressure = int(state["step"]), float(state.get("pressure", 1.0))
+    def _take_state(self, state: Mapping[str, Tensor]) -> None:
+        self.steps_done, self.pressure = int(state["steps_done"]), float(state["pressure"])
         self.scales.seen = bool(state["seen"])
         self.scales.squares = [state[f"squares/{i}"] for i in range(len(self.units.blocks))]
-        self.set_labels(state["labels"])
         self._refresh = Refresh.from_state(state, self._device)
-
-    @contextlib.contextmanager
-    def _watching(self, first: bool) -> Iterator[None]:
-        if not first or not self.active or self.step % self.schedule.watch_every:
-            yield
-            return
-        with self.scales.watching():
-            yield
-        if ranks() > 1:
-            self.scales.squares = mean_over_ranks(self.scales.squares)
-
-    @contextlib.contextmanager
-    def _silencing(self, ids: Tensor | None) -> Iterator[None]:
-        s = self.schedule
-        share = s.silence_share * self.pressure
-        drawn = self._isolates and is_drawn(s.seed + SILENCED, self.step, share)
-        if ids is None or not drawn:
-            yield
-            return
-        with silenced(self.model, self.units, self.unused(ids)):
-            yield
-
-    def unused(self, ids: Tensor) -> Tensor:
-        """(b, n) bool, the units of modules that (b, t) token ids make no use of."""
-        tokens = next(g for g in self.units.groups if g.kind == "token")
-        member = torch.nn.functional.one_hot(self.labels.to(ids.device), self.modules)
-        share = member[tokens.start : tokens.stop].float()[ids].mean(1)
-        return (share < ABSENT)[:, self.labels.to(ids.device)]
-
-    def _masks_this_step(self) -> bool:
-        s = self.schedule
-        return self._isolates and is_drawn(s.seed, self.step, s.mask_share * self.pressure)
-
-    @property
-    def _isolates(self) -> bool:
-        """Whether there are modules that some steps may set apart."""
-        s = self.schedule
-        some = s.mask_share > 0 or s.silence_share > 0
-        return some and self.modules > 1 and self.step >= s.start + s.mask_after

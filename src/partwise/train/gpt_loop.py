@@ -16,8 +16,7 @@ from partwise.errors import TrainingError
 from partwise.graph import UnitMap
 from partwise.graph.activity import logits_of
 from partwise.graph.transformer import transformer_map
-from partwise.loss.shares import SharePenalty
-from partwise.loss.sparsity import l1_penalty
+from partwise.loss import SharePenalty, l1_penalty
 from partwise.tasks.streams import Corpus
 from partwise.train.gpt import GPT, GPTConfig
 from partwise.train.gpt_budget import PROBES, Reference
@@ -93,9 +92,10 @@ class GPTTrainer:
         batch = self.corpus.batch(
             "train", recipe.batch, recipe.context + 1, (recipe.seed, self.step)
         )
+        run = self.penalty.step(self.optimizer)
         for ids in batch.tensor_split(recipe.accumulate):
             with self._precision():
-                logits = logits_of(self.penalty.run(ids[:, :-1]))
+                logits = logits_of(run(ids[:, :-1]))
             yield token_loss(logits.float(), ids[:, 1:]) * (len(ids) / len(batch))
         yield self.pressure()
 

@@ -14,8 +14,7 @@ from partwise.errors import CheckpointError, MissingExtraError, OutputError
 from partwise.files import read_tensors, write_tensors
 from partwise.graph.activity import logits_of
 from partwise.graph.transformer import transformer_map
-from partwise.loss.share_schedule import ShareSchedule
-from partwise.loss.shares import SharePenalty
+from partwise.loss import SharePenalty, ShareSchedule
 
 PENALTY = "penalty.safetensors"
 
@@ -75,6 +74,7 @@ class PenaltyMixin:
 
     penalty: SharePenalty | None = None
     model_accepts_loss_kwargs: bool
+    optimizer: Any = None
 
     def train(self, resume_from_checkpoint: Any = None, *rest: Any, **named: Any) -> Any:
         """As the Trainer's; `penalty_callback` then resumes from the same directory."""
@@ -112,7 +112,7 @@ class PenaltyMixin:
             outputs = model(**inputs)
         else:
             penalty.wrapped = model  # what the Trainer wrapped since must see the forward pass
-            outputs = penalty.run(**inputs)
+            outputs = penalty.step(self.optimizer)(**inputs)
         logits = logits_of(outputs)
         loss = nn.functional.cross_entropy(
             logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100
@@ -184,7 +184,8 @@ class AcceleratedPenalty:
         penalty = AcceleratedPenalty(accelerator, model, probe)
         for ids in batches:
             with accelerator.accumulate(model):
-                loss = next_token_loss(penalty.run(ids), ids) + penalty()
+                run = penalty.step(optimizer)
+                loss = next_token_loss(run(ids), ids) + penalty()
                 accelerator.backward(loss)
                 optimizer.step()
                 optimizer.zero_grad()
@@ -216,8 +217,12 @@ class AcceleratedPenalty:
         self.penalty = SharePenalty(bare, transformer_map(bare), probe, schedule, model)
         accelerator.register_for_checkpointing(self.penalty)
 
+    def step(self, optimizer: Any = None) -> Callable[..., Any]:
+        """As `Penalty.step`; in all parts of an optimiser step but the first it decides nothing."""
+        return self.penalty.step(optimizer)
+
     def run(self, *inputs: Any, **named: Any) -> Any:
-        """As `SharePenalty.run`."""
+        """As `Penalty.run`."""
         return self.penalty.run(*inputs, **named)
 
     def __call__(self) -> Tensor:

@@ -67,7 +67,8 @@ class Trainer:
     def loss(self) -> Tensor:
         """Task loss + penalty, sparsity pressure included, on this step's batch."""
         x, y = self.task.batch("train", self.recipe.training.batch, (self.recipe.seed, self.step))
-        task_loss = self.task.losses(self.penalty.run(x), y).mean(0).sum()
+        run = self.penalty.step(self.optimizer)
+        task_loss = self.task.losses(run(x), y).mean(0).sum()
         return task_loss + self.penalty()
 
     def advance(self) -> float:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import platform
 import subprocess
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -124,18 +123,13 @@ class RunDirectory:
             )
 
 
-def _always(state: Mapping[str, torch.Tensor]) -> set[str]:
-    """Names that a penalty's state has at every step; others depend on how far it has come."""
-    return {name for name in state if "/" not in name}
-
-
 def _restore(trainer: Trainer, tensors: dict[str, torch.Tensor], source: str) -> None:
     parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "optimizer": {}, "penalty": {}}
     for name, tensor in tensors.items():
         part, _, rest = name.partition("/")
         if part in parts:
             parts[part][rest] = tensor
-    if "step" not in tensors or _always(parts["penalty"]) != _always(trainer.penalty.state_dict()):
+    if "step" not in tensors:
         raise CheckpointError(f"{source} is no checkpoint of a run by this version of Partwise")
     load_weights(trainer.model, parts["model"], source)
     moments: dict[int, dict[str, torch.Tensor]] = {}
