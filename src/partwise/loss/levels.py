@@ -16,9 +16,6 @@ FINER = 2
 LEFT = 0.5
 """Share of what masking costs too much that a part that reads the others may leave."""
 
-Allows = Callable[[float, float], bool]
-"""Whether the budget accepts a loss in place of another."""
-
 
 class Levels:
     """The levels of a nest: how far apart their splits are, and what masking each of them costs.
@@ -105,10 +102,4 @@ class Levels:
             excess = self.masked_loss(level) - most
             if excess > 0 and self.masked_loss(finer) - most < LEFT * excess:
                 level = finer
-        return level
-
-    def paying(self, level: int, allows: Allows) -> int:
-        """The finest level up to this one whose last split costs no more than is allowed."""
-        while level > 2 and not allows(self.masked_loss(level), self.masked_loss(level - 1)):
-            level -= 1
         return level

@@ -174,9 +174,7 @@ class PartitionSearch:
         if in_force > 1 and not self._may_split:
             modules = min(modules, in_force)
         modules = min(modules, state.max_modules)
-        modules = levels.with_readers(modules, clear, state.max_modules, most)
-        last = state.step == limits.schedule.release_step
-        return (levels.paying(modules, limits.allows) if last else modules), clear
+        return levels.with_readers(modules, clear, state.max_modules, most), clear
 
     def fallback(self, graph: UnitGraph, excess: float) -> Found | None:
         """The most modules, among mergers of those in force, with at most this excess."""
