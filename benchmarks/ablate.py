@@ -230,7 +230,7 @@ class Record:
             self.lines[line["rule"], line["task"]] = line
 
     def networks(self, rule: str, task: str) -> list[Row]:
-        """Both networks of each seed so far."""
+        """Each seed so far, with both networks where the rule acted."""
         return self.lines.get((rule, task), {}).get("networks", [])
 
     def seeds(self, rule: str, task: str) -> set[int]:
@@ -241,7 +241,7 @@ class Record:
         """The network with all rules, if a line of any rule has it."""
         for (_, of), line in self.lines.items():
             for each in line["networks"] if of == task else []:
-                if each["seed"] == seed:
+                if each["seed"] == seed and each["acted"]:
                     return each["with"] | {"acting": each["acting"]}
         return None
 
@@ -268,7 +268,8 @@ def paired(networks: Sequence[Row]) -> Row:
         return found
     for name in MEASURED:
         differences = [
-            (each["without"] or each["with"])[name] - each["with"][name] for each in networks
+            each["without"][name] - each["with"][name] if each["acted"] else 0.0
+            for each in networks
         ]
         found[name] = rounded(float(np.mean(differences)))
         if len(differences) > 1:
@@ -297,13 +298,13 @@ def pairs(record: Record, task: str, seed: int, rules: Sequence[str]) -> None:
         print(task, seed, f"{time.perf_counter() - start:.1f} s", base, flush=True)
     acting = set(base.pop("acting"))
     for name in todo:
-        without = None  # the same network
-        if name in acting:
+        row: Row = {"seed": seed, "acted": name in acting}
+        if name in acting:  # else it is the same network
             with RULES[name].switched_off():
                 without = _rounded(trained(task, seed))
             print(task, seed, "without", name, without, flush=True)
-        row = {"seed": seed, "acted": name in acting, "acting": sorted(acting)}
-        record.add(name, task, row | {"with": base, "without": without})
+            row |= {"acting": sorted(acting), "with": base, "without": without}
+        record.add(name, task, row)
 
 
 def _rounded(row: Row) -> Row:
