@@ -2,96 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from numpy.typing import ArrayLike
 from torch import nn
 
 from partwise.audit.blame import clean_means, guilty_module
-from partwise.audit.repair import Repair, repair_module
+from partwise.audit.outcomes import AuditReport, ModuleSuspicion, Outcome
+from partwise.audit.repair import repair_module
+from partwise.audit.text import audit_text
 from partwise.audit.triggers import FoundTrigger, Inquiry, find_triggers, inquire, is_flagged
 from partwise.explain import Subject, subject_of
 from partwise.graph import UnitMap
 from partwise.graph.activity import evaluating
-from partwise.tasks import Task
+from partwise.modules import Partition
+from partwise.tasks import Data
 
 UNUSED_STD = 0.1  # of the widest range: an input that clean data hardly moves
-Outcome = Literal["flagged", "passed", "cannot be judged"]
-
-
-class _Value(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ModuleSuspicion(_Value):
-    """How suspicious one module is.
-
-    Attributes:
-        module: its number.
-        outcome: flagged; passed if everything was searched; cannot be judged otherwise.
-        score: share of held-out samples of other answers that its strongest trigger forces.
-        baseline: share of the same samples that get the answer without the trigger.
-        siblings: mean share that the trigger forces on clean siblings; None without siblings.
-        p_value: how often clean siblings can be forced as far, over all kinds of search.
-        trigger_inputs: names of the trigger's inputs.
-        forced_answer: what the trigger forces.
-        evidence: the findings, in words.
-    """
-
-    module: int
-    outcome: Outcome
-    score: float
-    baseline: float
-    siblings: float | None
-    p_value: float
-    trigger_inputs: tuple[str, ...]
-    forced_answer: str
-    evidence: tuple[str, ...]
-
-    @property
-    def flagged(self) -> bool:
-        """Whether the outcome is `flagged`."""
-        return self.outcome == "flagged"
-
-    @property
-    def outlier(self) -> float:
-        """Share that it forces beyond what happens without it, and beyond clean siblings'."""
-        return self.score - max(self.baseline, self.siblings or 0.0)
-
-
-class AuditReport(_Value):
-    """The verdict on a network.
-
-    Attributes:
-        outcome: flagged if any module is; passed if everything was searched and nothing found;
-            cannot be judged otherwise.
-        reasons: what was not searched, or could not be told, and why.
-        guilty_module: the most suspicious flagged module, or None.
-        modules: every module, most suspicious first.
-        repair: the measured repair of the guilty module, or None.
-    """
-
-    outcome: Outcome
-    reasons: tuple[str, ...]
-    guilty_module: int | None
-    modules: tuple[ModuleSuspicion, ...]
-    repair: Repair | None
-
-    @property
-    def flagged(self) -> bool:
-        """Whether the outcome is `flagged`."""
-        return self.outcome == "flagged"
 
 
 def audit(
     model: nn.Module,
-    labels: NDArray[np.int64],
-    task: Task,
+    partition: Partition | ArrayLike,
+    data: Data,
     *,
     units: UnitMap | None = None,
-    samples: int = 1000,
+    samples: int | None = None,
     seed: int = 0,
 ) -> AuditReport:
     """Searches a network for triggers, and measures the repair of what it finds.
@@ -102,24 +37,32 @@ def audit(
     rows, it forces half of them more than happens without it and more than on siblings, at a
     p-value of at most `FLAG_P`. The module that it acts through is guilty.
 
+    Of a language model, triggers are one to three tokens in clean text. One is flagged if far
+    behind it, on documents that no search has seen, the network writes what clean text does not
+    hold, gives one answer in place of right ones, or loses what it knows: half more than random
+    sequences of as many tokens do, at the same p-value. Nothing is repaired there yet.
+
     Args:
         model: the network; it is not changed.
-        labels: (n,) module of each unit.
-        task: what the network is for; clean samples come from its `train` and `claims` splits.
+        partition: its modules, or (n,) the module of each unit.
+        data: what the network is for, a task or text; clean samples come from its `train` and
+            `claims` splits.
         units: the model's unit map, where it was read already.
-        samples: number of samples of each split.
+        samples: at most this many samples per split, or about as many tokens.
         seed: seed of the samples and of the siblings.
 
     Raises:
-        DataError: if the labels or the task do not fit the network.
+        DataError: if the partition or the data do not fit the network.
         UnreadableModelError: if the model cannot be read.
     """
     with evaluating(model):
-        return audit_subject(subject_of(model, labels, task, units, samples, seed))
+        return audit_subject(subject_of(model, partition, data, units, samples, seed))
 
 
 def audit_subject(subject: Subject) -> AuditReport:
     """`audit` for a subject that was taken apart already."""
+    if subject.of_text:
+        return audit_text(subject)
     inquiry = inquire(subject)
     strongest = _strongest(subject, find_triggers(subject, inquiry))
     suspicions = [
@@ -157,17 +100,7 @@ def _suspicion(
     subject: Subject, module: int, found: FoundTrigger | None, inquiry: Inquiry
 ) -> ModuleSuspicion:
     if found is None:
-        return ModuleSuspicion(
-            module=module,
-            outcome=_outcome(False, inquiry),
-            score=0.0,
-            baseline=0.0,
-            siblings=None,
-            p_value=1.0,
-            trigger_inputs=(),
-            forced_answer="none",
-            evidence=("None of the strongest triggers found acts through this module.",),
-        )
+        return ModuleSuspicion.silent(module, _outcome(False, inquiry))
     return ModuleSuspicion(
         module=module,
         outcome=_outcome(is_flagged(found), inquiry),
