@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,34 +32,35 @@ from partwise.capability.language import (
 )
 from partwise.graph import UnitMap
 from partwise.graph.activity import share_graph
-from partwise.loss.share_schedule import ShareSchedule
+from partwise.tasks import Text
 from partwise.tasks.streams import Corpus, known_streams, read_text
-from partwise.train.gpt_loop import GPTTrainer, train_gpt
-from partwise.train.gpt_recipe import GPTRecipe, recipe_from_settings
+from partwise.train import Recipe, Trainer, recipe_from, train
+from partwise.train.recipe_files import changed, recipe_fields
 from partwise.train.text import bpe_corpus
 
 DATA = Path(os.environ.get("PARTWISE_DATA", "/work/shared/data"))
-OFF = ShareSchedule(strength=0.0, mask_share=0.0)
+OFF = ("strength=0", "mask_share=0")
+LOGGED = ("log_every=1000",)
 METHODS = ("cut-tree", "l1", "blocks", "plain")
 LEFT_OUT = ("found_labels", "trained_labels", "recipe")
 
 
-def trained(method: str, recipe: GPTRecipe, corpus: Corpus) -> tuple[GPTTrainer, float]:
+def trained(method: str, recipe: Recipe, corpus: Corpus) -> tuple[Trainer, float]:
     """A network trained by one method, and the seconds it took."""
     if method in ("plain", "l1"):
-        recipe = replace(recipe, shares=OFF, l1=0.3 if method == "l1" else 0.0)
+        recipe = changed(recipe, [*OFF, f"l1={0.3 if method == 'l1' else 0.0}"])
     if method == "blocks":
-        recipe = replace(recipe, shares=replace(recipe.shares, freeze_after=-1))
+        recipe = changed(recipe, ["freeze_after=-1"])
     start = time.perf_counter()
-    trainer = GPTTrainer.new(recipe, corpus)
+    trainer = Trainer.new(recipe, Text(corpus, recipe.context))
     if method == "blocks":
         rng = np.random.default_rng(recipe.seed)
         trainer.penalty.set_labels(torch.from_numpy(rng.integers(0, 2, trainer.units.n)))
-    train_gpt(trainer, lambda row: print(row, flush=True), log_every=1000)
+    train(trainer, lambda row: print(row, flush=True))
     return trainer, time.perf_counter() - start
 
 
-def row_of(method: str, trainer: GPTTrainer, seconds: float, twin_loss: float) -> dict[str, Any]:
+def row_of(method: str, trainer: Trainer, seconds: float, twin_loss: float) -> dict[str, Any]:
     """The figures of one trained network."""
     model, units, recipe = trainer.model, trainer.units, trainer.recipe
     weights = share_graph(model, units, None)
@@ -67,11 +68,11 @@ def row_of(method: str, trainer: GPTTrainer, seconds: float, twin_loss: float) -
     labels = found_modules(weights)
 
     def scored(partition: NDArray[np.int64]) -> Apart:
-        return come_apart(model, units, partition, weights, trainer.corpus, recipe.context)
+        return come_apart(model, units, partition, weights, trainer.data.corpus, recipe.context)
 
     found = scored(labels)
     interface = causal_language_interface(
-        model, units, torch.from_numpy(labels), trainer.corpus, recipe.context
+        model, units, torch.from_numpy(labels), trainer.data.corpus, recipe.context
     )
     row = {
         "method": method,
@@ -92,8 +93,8 @@ def row_of(method: str, trainer: GPTTrainer, seconds: float, twin_loss: float) -
         "found_labels": labels.tolist(),
         "trained": asdict(scored(in_training)) if trainer.penalty.modules > 1 else None,
         "trained_labels": in_training.tolist(),
-        "strays": strays(units, trainer.corpus, labels, in_training),
-        "recipe": asdict(recipe),
+        "strays": strays(units, trainer.data.corpus, labels, in_training),
+        "recipe": recipe_fields(recipe),
     }
 
 
@@ -146,11 +147,12 @@ def main() -> None:
         corpus, _ = bpe_corpus({path.stem: read_text(path) for path in args.text}, args.bpe)
     else:
         corpus = known_streams(tuple(args.streams.split(",")), read_text(args.english))
-    recipe = recipe_from_settings(args.set)
-    study = rounded({"streams": args.streams, "recipe": asdict(recipe)})
+    texts = {"data": {"texts": args.streams.split(",")}}
+    recipe = recipe_from(texts, settings=[*LOGGED, *args.set])
+    study = rounded({"streams": args.streams, "recipe": recipe_fields(recipe)})
     rows = rows_so_far(args.json, study)
     for seed in range(args.first_seed, args.first_seed + args.seeds):
-        seeded = replace(recipe, seed=seed, shares=replace(recipe.shares, seed=seed))
+        seeded = recipe.model_copy(update={"seed": seed})
         for method in ("plain", *(m for m in args.methods.split(",") if m != "plain")):
             if any((row["method"], row["seed"]) == (method, seed) for row in rows):
                 continue

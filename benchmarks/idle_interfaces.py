@@ -10,7 +10,6 @@ of 16 ascents of 200 steps, which says whether 4 of 50 were enough.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -28,8 +27,7 @@ from partwise.graph.activity import share_graph
 from partwise.modules import find_modules, search_modules
 from partwise.tasks import Task
 from partwise.tasks.streams import known_streams, read_text
-from partwise.train import Trainer, built_in_recipe
-from partwise.train.gpt_recipe import GPTRecipe
+from partwise.train import Trainer, built_in_recipe, recipe_from
 from partwise.train.loop import train as train_demo
 
 KEYS = ("network", "task", "seed")
@@ -53,7 +51,7 @@ def demo_row(task: str, seed: int) -> Row:
     """The demo's modular twin."""
     trainer = _demo_network("digits-pair-modular", seed)
     labels = torch.as_tensor(find_modules(trainer.units.graph(trainer.model)).labels)
-    return scores(trainer.model, trainer.units, labels, trainer.task)
+    return scores(trainer.model, trainer.units, labels, trainer.data)
 
 
 def plain_row(task: str, seed: int) -> Row:
@@ -61,7 +59,7 @@ def plain_row(task: str, seed: int) -> Row:
     trainer = _demo_network("digits-pair-plain", seed)
     found = search_modules(trainer.units.graph(trainer.model))
     labels = torch.as_tensor(found.labels_at(min(2, found.finest)))
-    return scores(trainer.model, trainer.units, labels, trainer.task)
+    return scores(trainer.model, trainer.units, labels, trainer.data)
 
 
 def _demo_network(recipe: str, seed: int) -> Trainer:
@@ -92,8 +90,7 @@ def gpt_row(task: str, seed: int) -> Row:
     corpus = known_streams(
         tuple(task.split(",")), read_text(gpt_modularity.DATA / "tinyshakespeare.txt")
     )
-    recipe = GPTRecipe(seed=seed)
-    recipe = replace(recipe, shares=replace(recipe.shares, seed=seed))
+    recipe = recipe_from({"data": {"texts": task.split(",")}, "seed": seed})
     trainer, _ = gpt_modularity.trained("cut-tree", recipe, corpus)
     model, units = trainer.model, trainer.units
     labels = torch.from_numpy(found_modules(share_graph(model, units, None)))

@@ -28,7 +28,7 @@ def score(weight_decay: float, l1: float, seed: int) -> dict[str, float]:
     fields = {"l1": l1, "seed": seed, "training": {"weight_decay": weight_decay}}
     trainer = Trainer.new(recipe_from(fields))
     model = train(trainer)
-    claims, final = (held_out(model, trainer.task, split) for split in ("claims", "final"))
+    claims, final = (held_out(model, trainer.data, split) for split in ("claims", "final"))
     return {"claims_ce": claims.ce, "final_ce": final.ce, "final_accuracy": final.accuracy}
 
 

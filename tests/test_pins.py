@@ -9,12 +9,9 @@ import platform
 import pytest
 import torch
 
-from partwise.loss.share_schedule import ShareSchedule
+from partwise.tasks import Text
 from partwise.tasks.streams import known_streams
-from partwise.train.gpt_loop import GPTTrainer
-from partwise.train.gpt_recipe import GPTRecipe
-from partwise.train.loop import Trainer
-from partwise.train.recipe import CutTreeRecipe, Recipe, TrainingRecipe
+from partwise.train import Trainer, recipe_from
 
 ENGLISH = "it was the best of times, it was the worst of times. " * 100
 MADE_ON = ("2.13.0+cpu", "x86_64", "AVX512")
@@ -33,15 +30,14 @@ def here():
 
 def fixed():
     """A strength that the user sets: refreshes, masked steps, two modules in the end."""
-    cut_tree = CutTreeRecipe(strength=1.0, start=200, ramp=100, mask_after=50, mask_share=0.5)
-    training = TrainingRecipe(steps=500, weight_decay=0.3)
-    return Trainer.new(Recipe(l1=4.0, training=training, cut_tree=cut_tree)), 500
+    penalty = "l1=4 strength=1 start=200 ramp=100 mask_after=50 mask_share=0.5"
+    settings = f"{penalty} steps=500 weight_decay=0.3".split()
+    return Trainer.new(recipe_from({}, settings=settings)), 500
 
 
 def budgeted(task):
-    training = TrainingRecipe(steps=600, batch=64, weight_decay=0.3)
-    recipe = Recipe(task=task, training=training, cut_tree=CutTreeRecipe(budget=0.05))
-    return Trainer.new(recipe), 600
+    settings = f"task={task} budget=0.05 steps=600 batch=64 weight_decay=0.3".split()
+    return Trainer.new(recipe_from({}, settings=settings)), 600
 
 
 def released():
@@ -56,12 +52,12 @@ def rewound():
 
 def shares():
     """A GPT, with masked and silenced steps."""
-    schedule = ShareSchedule(
-        start=10, ramp=10, refresh_every=10, lag=3, mask_after=10, mask_share=0.5,
-        silence_share=0.5, probes=200,
-    )  # fmt: skip
-    recipe = GPTRecipe(context=8, width=16, heads=4, layers=1, steps=60, batch=8, shares=schedule)
-    return GPTTrainer.new(recipe, known_streams(("letters", "digits"), ENGLISH)), 60
+    schedule = "start=10 ramp=10 refresh_every=10 lag=3 mask_after=10 mask_share=0.5 probes=200"
+    sizes = "context=8 width=16 layers=1 steps=60 batch=8"
+    settings = f"{schedule} silence_share=0.5 {sizes}".split()
+    recipe = recipe_from({"data": {"texts": ["known streams"]}}, settings=settings)
+    text = Text(known_streams(("letters", "digits"), ENGLISH), recipe.context)
+    return Trainer.new(recipe, text), 60
 
 
 RUNS = {

@@ -50,7 +50,11 @@ TextOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", help="A GPT's setting, such as steps=500.", metavar="NAME=VALUE"),
+    typer.Option(
+        "--set",
+        help="Changes a recipe, such as steps=500 or penalty.l1=4.",
+        metavar="NAME=VALUE",
+    ),
 ]
 RunArgument = Annotated[
     Path, typer.Argument(help="Directory of a run.", metavar="RUN", show_default=False)
@@ -136,14 +140,13 @@ def train(
     Example: partwise train --resume runs/mine
     """
     from partwise import cli_gpt
-    from partwise.stages import train_run
-    from partwise.train import RunDirectory, Trainer
+    from partwise.train import RunDirectory, Trainer, train_run
 
     gpt = cli_gpt.is_gpt(model, text or [])
     if resume is not None:
         if gpt or settings or (recipe, out, seed, bpe) != (None, None, None, None):
             raise OutputError("--resume goes on with a run as it is; give it alone")
-        if (resume / "gpt.json").exists():
+        if RunDirectory(resume).recipe().is_text:
             return cli_gpt.resume_gpt_command(console, _progress, resume)
     if gpt:
         if recipe is not None:
@@ -152,16 +155,19 @@ def train(
         return cli_gpt.train_gpt_command(
             console, _progress, target, text or [], settings or [], seed, bpe
         )
-    if settings or bpe is not None:
-        raise OutputError("--set and --bpe are a GPT's; name its text with --text")
+    if bpe is not None:
+        raise OutputError("--bpe is a GPT's; name its text with --text")
     _one_thread()
     if resume is not None:
         run = RunDirectory(resume)
         trainer = run.resume()
     else:
-        chosen = _recipe(recipe, seed)
-        target = out if out is not None else Path("runs") / chosen.task
-        run, trainer = RunDirectory.create(target, chosen), Trainer.new(chosen)
+        chosen = _recipe(recipe, settings or [], seed)
+        target = out if out is not None else Path("runs") / chosen.name
+        if chosen.is_text:
+            return cli_gpt.train_recipe_command(console, _progress, target, chosen)
+        trainer = Trainer.new(chosen)
+        run = RunDirectory.create(target, chosen)
     steps = trainer.recipe.training.steps
     try:
         with _progress() as watch:
@@ -176,7 +182,7 @@ def train(
         f"{metrics['claims_ce']:.4f}, accuracy {metrics['claims_accuracy']:.1%}, "
         f"modules {metrics['modules']}"
     )
-    budget = trainer.recipe.cut_tree.budget
+    budget = trainer.recipe.penalty.budget
     if budget and metrics["modules"] == 1:
         console.print(
             f"No modules could be held apart within the budget of {budget:.1%}: the task may have "
@@ -414,15 +420,17 @@ def _open_any(path: Path, layers: str | None, activation: str | None) -> Network
     return open_network(path, order, activation)
 
 
-def _recipe(name: str | None, seed: int | None) -> Any:
+def _recipe(name: str | None, settings: list[str], seed: int | None) -> Any:
     from partwise.train import built_in_recipe, built_in_recipes, read_recipe
+    from partwise.train.running import with_absolute_paths
 
     if name is None:
         known = ", ".join(built_in_recipes())
         raise OutputError(f"give a recipe file, or one of the built-in recipes: {known}")
     is_file = Path(name).suffix == ".toml" or Path(name).exists()
-    recipe = read_recipe(Path(name)) if is_file else built_in_recipe(name)
-    return recipe if seed is None else recipe.model_copy(update={"seed": seed})
+    settings = settings if seed is None else [*settings, f"seed={seed}"]
+    found = read_recipe(Path(name), settings) if is_file else built_in_recipe(name, settings)
+    return with_absolute_paths(found)
 
 
 def _llm_writer() -> Any:

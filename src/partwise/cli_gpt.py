@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from partwise.errors import RecipeError
+from partwise.errors import DataError, RecipeError
 
 Progress = Callable[[], AbstractContextManager[Any]]
 QUIET = ("huggingface_hub", "transformers", "datasets", "lm_eval")
@@ -33,25 +33,33 @@ def train_gpt_command(
     model: str | None = None,
 ) -> None:
     """`partwise train --model gpt`, and `partwise finetune` where `model` is one to begin from."""
-    from partwise.train.gpt_recipe import GPTRecipe, recipe_from_settings
-    from partwise.train.gpt_run import finetune, train_from_scratch
+    from partwise.train import recipe_from
 
+    if not texts:
+        raise DataError("no text given; pass at least one UTF-8 file")
+    fields: dict[str, Any] = {"data": {"texts": list(texts)}}
+    if bpe is not None:
+        fields["data"]["bpe"] = bpe
+    if model is not None:
+        fields["model"] = {"kind": "pretrained", "source": model}
+        fields["training"] = {"lr": FINETUNE_LR}
     seeds = [] if seed is None else [f"seed={seed}"]
-    usual = GPTRecipe() if model is None else GPTRecipe(lr=FINETUNE_LR)
-    recipe = recipe_from_settings([*settings, *seeds], usual)
-    if model is None:
-        start = partial(train_from_scratch, out, texts, recipe, bpe)
-    else:
-        start = partial(finetune, out, model, texts, recipe)
-    _run(console, progress, out, start, recipe.steps)
+    recipe = recipe_from(fields, settings=[*settings, *seeds])
+    train_recipe_command(console, progress, out, recipe)
+
+
+def train_recipe_command(console: Console, progress: Progress, out: Path, recipe: Any) -> None:
+    """`partwise train` by a recipe of a language model."""
+    from partwise.train import start_run
+
+    _run(console, progress, out, partial(start_run, out, recipe), recipe.training.steps)
 
 
 def resume_gpt_command(console: Console, progress: Progress, out: Path) -> None:
     """`partwise train --resume` of a language model's run."""
-    from partwise.files import read_json
-    from partwise.train.gpt_run import SETTINGS, resume
+    from partwise.train import RunDirectory, resume
 
-    steps = read_json(out / SETTINGS)["recipe"]["steps"]
+    steps = RunDirectory(out).recipe().training.steps
     _run(console, progress, out, partial(resume, out), steps)
 
 
@@ -64,7 +72,7 @@ def eval_command(
     interface: bool = False,
 ) -> None:
     """`partwise eval`."""
-    from partwise.train.gpt_eval import evaluate
+    from partwise.runs import evaluate
 
     _quiet()
     found = evaluate(run, baseline, tasks, limit=limit, interface=interface)
@@ -89,7 +97,7 @@ def is_gpt(model: str | None, texts: Sequence[str]) -> bool:
 def _run(
     console: Console, progress: Progress, out: Path, start: Callable[..., Any], steps: int
 ) -> None:
-    from partwise.train.gpt_run import gpt_metrics
+    from partwise.train import RunDirectory
 
     _quiet()
     try:
@@ -98,7 +106,7 @@ def _run(
     except KeyboardInterrupt:
         Console(stderr=True).print(f"Go on with: partwise train --resume {escape(str(out))}")
         raise
-    row = gpt_metrics(out)[-1]
+    row = RunDirectory(out).metrics()[-1]
     held = {k.removeprefix("held_"): v for k, v in row.items() if k.startswith("held_")}
     losses = ", ".join(f"{name} {loss:.3f}" for name, loss in held.items())
     share = row["interface_frac"]

@@ -33,10 +33,9 @@ from partwise.stages import (
     open_network,
     run_content,
     run_labels,
-    train_run,
 )
 from partwise.tasks import Task, corner_patch
-from partwise.train import RunDirectory, Trainer, built_in_recipe
+from partwise.train import RunDirectory, Trainer, built_in_recipe, train_run
 
 Watch = Callable[[str, int, int, dict[str, Any]], None]
 """Told the stage, how much of it is done, of how much, and the latest metrics."""
@@ -107,7 +106,7 @@ def run_demo(
 
 def _train(out: Path, name: str, seed: int, watch: Watch) -> Network:
     recipe_name, task = TWINS[name]
-    recipe = built_in_recipe(recipe_name).model_copy(update={"seed": seed, "task": task})
+    recipe = built_in_recipe(recipe_name, [f"seed={seed}", f"data.task={task}"])
     run, steps = RunDirectory.create(out / name, recipe), recipe.training.steps
     stage = f"train {name}"
     watch(stage, 0, steps, {})

@@ -27,15 +27,13 @@ from partwise.modules import (
     module_masses,
 )
 from partwise.report import ReportContent, report_content, write_report
+from partwise.runs import CLEAN_TASK, is_run, open_run
 from partwise.tasks import Task, task_named
-from partwise.train import Recipe, RunDirectory, Trainer, train
+from partwise.train import Recipe, RunDirectory
 from partwise.train.exported import load_exported
 from partwise.train.network import load_chain
 from partwise.train.onnx_network import load_onnx
 from partwise.train.weight_files import kind_of
-
-CLEAN_TASK = {"digits-pair-sabotaged": "digits-pair"}
-"""Tasks whose training data was tampered with -> what the network is for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +76,8 @@ class Network:
         """
         if self.recipe is None:
             raise DataError("a bare checkpoint names no task; give the directory of a run")
-        return task_named(CLEAN_TASK.get(self.recipe.task, self.recipe.task))
+        name = str(self.recipe.data.task)
+        return task_named(CLEAN_TASK.get(name, name))
 
 
 def open_network(
@@ -121,17 +120,21 @@ def open_network(
 
 def _run_network(path: Path) -> Network:
     run = RunDirectory(path)
+    if is_run(path) and run.recipe().is_text:
+        raise CheckpointError(
+            f"{path} holds a language model; read it in Python (unit_graph(model)), or see "
+            "partwise eval"
+        )
     if not run.checkpoint.exists():
-        if (path / "gpt.json").exists() or (path / "config.json").exists():
+        if (path / "config.json").exists():
             raise CheckpointError(
                 f"{path} holds a language model; read it in Python (unit_graph(model)), or see "
                 "partwise eval"
             )
         raise CheckpointError(f"{path} has no checkpoint; train it first (partwise train)")
-    trainer = run.trainer()
-    penalty = trainer.penalty
-    in_force = penalty.labels.numpy() if penalty.modules > 1 else None
-    return Network(trainer.model.eval(), trainer.units, run, trainer.recipe, in_force)
+    opened = open_run(path)
+    in_force = None if opened.partition is None else opened.partition.labels
+    return Network(opened.model, opened.units, run, opened.recipe, in_force)
 
 
 def _refuse_options(
@@ -148,27 +151,6 @@ def _shape_words(example: Tensor | tuple[Any, ...]) -> str:
     inputs = (example,) if isinstance(example, Tensor) else example
     shapes = ["x".join(map(str, x.shape)) for x in inputs if isinstance(x, Tensor)]
     return ", ".join(shape or "a number" for shape in shapes)
-
-
-def train_run(
-    run: RunDirectory,
-    trainer: Trainer,
-    on_log: Callable[[dict[str, Any]], None] = lambda metrics: None,
-) -> Trainer:
-    """Trains to the end of the recipe, with checkpoints and a log on the way."""
-    every = trainer.recipe.training.checkpoint_every
-
-    def log(metrics: dict[str, Any]) -> None:
-        run.log(metrics)
-        on_log(metrics)
-
-    def step(done: int) -> None:
-        if done % every == 0:
-            run.save(trainer)
-
-    train(trainer, log, step)
-    run.save(trainer)
-    return trainer
 
 
 def cut_network(
@@ -193,7 +175,7 @@ def cut_network(
         if network.in_force is None:
             raise DataError("this training held no modules apart; leave out --in-force")
         return graph, given_modules(graph, network.in_force, seed=seed, on_step=on_step)
-    min_gain = 0.01 if network.recipe is None else network.recipe.cut_tree.min_gain
+    min_gain = 0.01 if network.recipe is None else network.recipe.penalty.min_gain
     return graph, find_modules(graph, min_gain=min_gain, seed=seed, method=method, on_step=on_step)
 
 
@@ -335,8 +317,8 @@ def run_content(network: Network) -> ReportContent:
     content = report_content(
         network.model,
         run_hierarchy(network),
-        title=f"{recipe.task}, seed {recipe.seed}",
-        task=recipe.task,
+        title=f"{recipe.name}, seed {recipe.seed}",
+        task=recipe.name,
         explained=read_descriptions(run.path / "descriptions.jsonl"),
         units=network.units,
     )

@@ -26,8 +26,9 @@ from transformers import (
 from partwise.cli import main
 from partwise.tasks.streams import known_streams
 
-TINY = "context=8 width=16 layers=1 steps=6 batch=8 start=2 ramp=2 refresh_every=2 mask_after=1"
-SETTINGS = [word for setting in f"{TINY} probes=100".split() for word in ("--set", setting)]
+TINY = "context=8 steps=6 batch=8 start=2 ramp=2 refresh_every=2 mask_after=1 probes=100"
+TUNED = [word for setting in TINY.split() for word in ("--set", setting)]
+SETTINGS = [*TUNED, "--set", "width=16", "--set", "layers=1"]
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +131,7 @@ def test_a_gpt_is_trained_resumed_and_compared(folder, run, monkeypatch, capsys)
 
 def test_a_pretrained_model_is_finetuned_and_compared_with_its_start(folder, monkeypatch, capsys):
     out = folder / "finetuned"
-    settings = (*SETTINGS, "--set", "lr=0.01")
+    settings = (*TUNED, "--set", "lr=0.01")
     code, _, error = partwise(
         monkeypatch, capsys, "finetune", "--model", folder / "gpt2", *texts(folder), *settings,
         "--out", out,
@@ -149,7 +150,7 @@ def bad_calls(folder, run):
     (folder / "empty.txt").write_text("")
     (folder / "short.txt").write_text("abc")
     gpt = ("train", "--model", "gpt", *SETTINGS, "--out", folder / "new")
-    tune = ("finetune", *SETTINGS, "--out", folder / "new", *texts(folder), "--model")
+    tune = ("finetune", *TUNED, "--out", folder / "new", *texts(folder), "--model")
     return {
         gpt: "no text given",
         (*gpt, "--text", folder / "binary.txt"): "is a binary file",
@@ -164,7 +165,7 @@ def bad_calls(folder, run):
         (*gpt[:-1], run, *texts(folder)): "exists already",
         (*gpt, "some-recipe"): "takes no recipe",
         ("train", "--model", "gpt2"): "partwise finetune --model",
-        ("train", "digits-pair-plain", "--set", "steps=1"): "name its text with --text",
+        ("train", "digits-pair-plain", "--bpe", "300"): "name its text with --text",
         ("train", "--resume", run, "--set", "steps=1"): "give it alone",
         (*tune, folder / "gptj"): "cannot read the architecture GPTJForCausalLM; readable are GPT,",
         (*tune, folder / "wrong-tokenizer"): "the tokenizer that was saved with the checkpoint",
@@ -173,8 +174,8 @@ def bad_calls(folder, run):
         (*tune, "openai-community/gpt2"): "without network pass a local directory",
         (*tune, folder / "gpt2", "--set", "context=9"): "longer than the model's context of 8",
         ("eval", run): "give a run to compare with",
-        ("eval", run, "--baseline", folder / "gone"): "run the stage that writes it",
-        ("eval", folder / "empty"): "run the stage that writes it",
+        ("eval", run, "--baseline", folder / "gone"): "no checkpoint of a run",
+        ("eval", folder / "empty"): "no checkpoint of a run",
         ("eval", run, "--baseline", run, "--task", folder / "trivia.jsonl"): "known files are",
         ("eval", run, "--baseline", run, "--task", "no-such-task"): "cannot score no-such-task",
     }
@@ -207,11 +208,11 @@ def test_a_killed_gpt_run_resumes_with_the_same_bits(folder, tmp_path, monkeypat
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert int(load_file(tmp_path / "killed" / "state.safetensors")["step"]) < 1500
+    assert int(load_file(tmp_path / "killed" / "checkpoint.safetensors")["step"]) < 1500
     for rest in (("train", "--resume", tmp_path / "killed"), (*start, tmp_path / "whole")):
         subprocess.run(command(*rest), check=True, capture_output=True)
     killed, whole = (
-        load_file(tmp_path / name / "state.safetensors") for name in ("killed", "whole")
+        load_file(tmp_path / name / "checkpoint.safetensors") for name in ("killed", "whole")
     )
     assert int(whole["step"]) == 1500
     assert all(torch.equal(killed[name], whole[name]) for name in whole)
@@ -226,9 +227,13 @@ def test_a_disk_that_is_full_is_one_line(folder, tmp_path):
         capture_output=True, text=True, preexec_fn=limit, env={**os.environ, "COLUMNS": "200"},
     )  # fmt: skip
     assert done.returncode == 2
-    assert f"cannot write {out / 'state.safetensors'}" in done.stderr
+    assert f"cannot write {out / 'checkpoint.safetensors'}" in done.stderr
     assert "Traceback" not in done.stderr
-    assert {path.name for path in out.iterdir()} == {"gpt.json", "metrics.jsonl"}
+    assert {path.name for path in out.iterdir()} == {
+        "recipe.toml",
+        "manifest.json",
+        "metrics.jsonl",
+    }
 
 
 @pytest.mark.parametrize("command", ["finetune", "eval"])

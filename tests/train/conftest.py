@@ -2,7 +2,7 @@ import contextlib
 
 import pytest
 
-from partwise.train.gpt_loop import GPTTrainer
+from partwise.train import Trainer
 
 
 @pytest.fixture
@@ -11,7 +11,7 @@ def interrupted_at(monkeypatch):
 
     @contextlib.contextmanager
     def at(step):
-        advance = GPTTrainer.advance
+        advance = Trainer.advance
 
         def stop(trainer):
             if trainer.step == step:
@@ -19,7 +19,7 @@ def interrupted_at(monkeypatch):
             return advance(trainer)
 
         with monkeypatch.context() as patch:
-            patch.setattr(GPTTrainer, "advance", stop)
+            patch.setattr(Trainer, "advance", stop)
             with pytest.raises(KeyboardInterrupt):
                 yield
 

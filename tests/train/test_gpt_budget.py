@@ -1,60 +1,57 @@
-from dataclasses import replace
-
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from partwise.errors import DataError, RecipeError
-from partwise.loss.share_schedule import ShareSchedule
+from partwise.tasks import Text
 from partwise.tasks.streams import known_streams
-from partwise.train.gpt_budget import Reference
-from partwise.train.gpt_loop import GPTTrainer, train_gpt
-from partwise.train.gpt_recipe import GPTRecipe, recipe_from_settings
-from partwise.train.gpt_run import gpt_metrics, open_gpt_run, resume, train_from_scratch
+from partwise.train import RunDirectory, Trainer, recipe_from, resume, train, train_from_scratch
+from partwise.train.recipe_files import changed
+from partwise.train.reference import Reference
 
-SCHEDULE = ShareSchedule(start=4, ramp=4, refresh_every=4, mask_after=2, probes=150)
-TINY = GPTRecipe(
-    context=8, width=16, heads=4, layers=1, steps=16, batch=8, budget=0.05, shares=SCHEDULE
-)
-PLAIN = replace(TINY, budget=0.0, shares=ShareSchedule(strength=0.0, mask_share=0.0))
+START = 4
+SCHEDULE = f"start={START} ramp=4 refresh_every=4 mask_after=2 probes=150"
+SIZES = "context=8 width=16 heads=4 layers=1 steps=16 batch=8 log_every=4 checkpoint_every=4"
+TEXTS = {"data": {"texts": ["any"]}}
+TINY = recipe_from(TEXTS, settings=f"{SIZES} {SCHEDULE} budget=0.05".split())
+PLAIN = recipe_from(TEXTS, settings=f"{SIZES} strength=0 mask_share=0".split())
 
 
 @pytest.fixture(scope="module")
-def corpus():
-    return known_streams(("letters", "digits"), "it was the best of times. " * 100)
+def text():
+    return Text(known_streams(("letters", "digits"), "it was the best of times. " * 100), 8)
 
 
 @pytest.fixture
-def texts(tmp_path, corpus):
-    paths = []
+def texts(tmp_path, text):
+    paths, corpus = [], text.corpus
     for stream in corpus.streams:
         paths.append(tmp_path / f"{stream.name}.txt")
         paths[-1].write_text("".join(corpus.vocabulary[i] for i in stream.ids[:2500]))
     return paths
 
 
-def trained(corpus, reference, recipe=TINY):
-    trainer = GPTTrainer.new(recipe, corpus)
-    trainer.reference = reference
-    train_gpt(trainer)
+def trained(text, reference, recipe=TINY):
+    trainer = Trainer.new(recipe, text, reference=reference)
+    train(trainer)
     return trainer
 
 
-def test_pressure_falls_beyond_the_budget_and_not_within(corpus):
+def test_pressure_falls_beyond_the_budget_and_not_within(text):
     """11 measurements, one at every step from 5 to 15: each takes a factor of 0.7."""
-    beyond = trained(corpus, Reference((0,), (0.01,)))
+    beyond = trained(text, Reference((0,), (0.01,)))
     assert beyond.penalty.pressure == pytest.approx(0.7**11)
     assert beyond.penalty.weight == pytest.approx(3.0 * 0.7**11)
-    within = trained(corpus, Reference((0,), (100.0,)))
+    within = trained(text, Reference((0,), (100.0,)))
     assert within.penalty.pressure == 1
-    without = trained(corpus, None, replace(TINY, budget=0.0))
+    without = trained(text, None, changed(TINY, ["budget=0"]))
     for a, b in zip(within.model.parameters(), without.model.parameters(), strict=True):
         assert torch.equal(a, b)
     assert beyond.metrics(0.0)["held_letters"] < within.metrics(0.0)["held_letters"]
 
 
-def test_masked_steps_grow_rarer_and_pressure_comes_back(corpus):
-    penalty = trained(corpus, Reference((0,), (100.0,))).penalty
+def test_masked_steps_grow_rarer_and_pressure_comes_back(text):
+    penalty = trained(text, Reference((0,), (100.0,))).penalty
     assert penalty.modules > 1
 
     def masked():
@@ -72,51 +69,51 @@ def test_masked_steps_grow_rarer_and_pressure_comes_back(corpus):
     assert penalty.pressure == pytest.approx(0.7**4 * 1.1)
 
 
-def test_without_a_reference_the_plain_phase_gives_it(corpus):
-    plain, losses = GPTTrainer.new(PLAIN, corpus), []
-    for _ in range(SCHEDULE.start + 1):  # measured at every step up to the start
+def test_without_a_reference_the_plain_phase_gives_it(text):
+    plain, losses = Trainer.new(PLAIN, text), []
+    for _ in range(START + 1):  # measured at every step up to the start
         row = plain.metrics(0.0)
         losses.append((row["held_letters"] + row["held_digits"]) / 2)
         plain.advance()
-    assert trained(corpus, None).lowest == pytest.approx(min(losses))
+    assert trained(text, None).budget.lowest == pytest.approx(min(losses))
 
 
 def test_a_twins_run_is_the_reference_and_a_resumed_run_knows_it(tmp_path, texts, interrupted_at):
     twin, out = tmp_path / "twin", tmp_path / "run"
-    train_from_scratch(twin, texts, PLAIN, checkpoint_every=4)
-    recipe = replace(TINY, reference=str(twin), budget=1e-6)
-    train_from_scratch(out, texts, recipe, checkpoint_every=4)
-    reference = open_gpt_run(out)[0].reference
-    rows = gpt_metrics(twin)
+    train_from_scratch(twin, texts, PLAIN)
+    recipe = changed(TINY, [f"reference={twin}", "budget=1e-6"])
+    train_from_scratch(out, texts, recipe)
+    reference = RunDirectory(out).trainer().budget.reference
+    rows = RunDirectory(twin).metrics()
     losses = [(row["held_letters"] + row["held_digits"]) / 2 for row in rows]
     assert reference == Reference((4, 8, 12, 16), tuple(losses))
     assert reference.at(3) == float("inf")
     assert reference.at(99) == losses[-1]
-    assert gpt_metrics(out)[-1]["pressure"] < 1
+    assert RunDirectory(out).metrics()[-1]["pressure"] < 1
     with interrupted_at(10):
-        train_from_scratch(tmp_path / "cut", texts, recipe, checkpoint_every=4)
+        train_from_scratch(tmp_path / "cut", texts, recipe)
     resume(tmp_path / "cut")
-    whole, cut = (load_file(tmp_path / run / "state.safetensors") for run in ("run", "cut"))
+    whole, cut = (load_file(tmp_path / run / "checkpoint.safetensors") for run in ("run", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
 def test_references_that_are_none_are_refused(tmp_path, texts):
     twin = tmp_path / "twin"
-    train_from_scratch(twin, texts, replace(PLAIN, steps=2), checkpoint_every=2)
+    train_from_scratch(twin, texts, changed(PLAIN, ["steps=2", "log_every=2"]))
     cases = {
         "nonsense": (RecipeError, "reference = nonsense, wanted nats per token or the directory"),
         str(twin): (DataError, "read other texts, tokens or contexts"),
     }
-    for text, (error, words) in cases.items():
-        recipe = replace(TINY, reference=text, context=6)
+    for name, (error, words) in cases.items():
+        recipe = changed(TINY, [f"reference={name}", "context=6"])
         with pytest.raises(error, match=words):
             train_from_scratch(tmp_path / "run", texts, recipe)
         assert not (tmp_path / "run").exists()
     (twin / "metrics.jsonl").write_text("")
     with pytest.raises(DataError, match="has logged no held-out loss"):
-        train_from_scratch(tmp_path / "run", texts, replace(TINY, reference=str(twin)))
-    with pytest.raises(RecipeError, match="wanted a share of the loss"):
-        recipe_from_settings(["budget=-1"])
+        train_from_scratch(tmp_path / "run", texts, changed(TINY, [f"reference={twin}"]))
+    with pytest.raises(RecipeError, match=r"penalty\.budget = -1"):
+        changed(PLAIN, ["budget=-1"])
     with pytest.raises(RecipeError, match=r"reference = 1\.2 without a budget"):
-        recipe_from_settings(["reference=1.2"])
-    assert recipe_from_settings(["budget=0.05", "reference=1.2"]).reference == "1.2"
+        changed(PLAIN, ["reference=1.2"])
+    assert changed(PLAIN, ["budget=0.05", "reference=1.2"]).penalty.reference == "1.2"

@@ -23,27 +23,41 @@ from partwise.errors import (
     CheckpointError,
     DataError,
     OutputError,
+    RecipeError,
     TrainingError,
     UnreadableModelError,
 )
 from partwise.files import write_bytes
-from partwise.loss.share_schedule import ShareSchedule
+from partwise.loss import ShareSchedule
+from partwise.runs import evaluate
+from partwise.tasks import Text
 from partwise.tasks.streams import known_streams
-from partwise.train.gpt_eval import evaluate
-from partwise.train.gpt_loop import GPTTrainer
-from partwise.train.gpt_recipe import GPTRecipe
-from partwise.train.gpt_run import finetune, resume, train_from_scratch
-from partwise.train.hf import (
+from partwise.train import (
     PenaltyMixin,
-    load_pretrained,
+    Trainer,
+    finetune,
     penalty_callback,
     penalty_for,
-    save_pretrained,
+    recipe_from,
+    resume,
+    train_from_scratch,
 )
+from partwise.train.hf import load_pretrained, save_pretrained
+from partwise.train.recipe_files import changed
 from partwise.train.text import bpe_corpus, pretrained_corpus
 
 SCHEDULE = ShareSchedule(start=3, ramp=4, refresh_every=4, mask_after=2, probes=150)
-TINY = GPTRecipe(context=8, width=16, heads=4, layers=1, steps=12, batch=8, shares=SCHEDULE)
+SETTINGS = "start=3 ramp=4 refresh_every=4 mask_after=2 probes=150 context=8 steps=12 batch=8"
+TEXTS = {"data": {"texts": ["any"]}}
+TINY = recipe_from(TEXTS, settings=[*SETTINGS.split(), "width=16", "layers=1"])
+
+
+def small(settings):
+    return changed(TINY, settings.split())
+
+
+def every(steps):
+    return small(f"log_every={steps} checkpoint_every={steps}")
 
 
 @pytest.fixture
@@ -78,11 +92,11 @@ def checkpoint(tmp_path):
 
 
 def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, texts, interrupted_at):
-    train_from_scratch(tmp_path / "whole", texts, TINY, checkpoint_every=4)
+    train_from_scratch(tmp_path / "whole", texts, every(4))
     with interrupted_at(10):
-        train_from_scratch(tmp_path / "cut", texts, TINY, checkpoint_every=4)
+        train_from_scratch(tmp_path / "cut", texts, every(4))
     resume(tmp_path / "cut")
-    whole, cut = (load_file(tmp_path / run / "state.safetensors") for run in ("whole", "cut"))
+    whole, cut = (load_file(tmp_path / run / "checkpoint.safetensors") for run in ("whole", "cut"))
     assert whole.keys() == cut.keys()
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
     rows = [(tmp_path / run / "metrics.jsonl").read_text() for run in ("whole", "cut")]
@@ -92,8 +106,8 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, texts, interrupted_at):
 
 
 def test_finetuning_keeps_tokenizer_config_and_names(tmp_path, texts, checkpoint):
-    recipe = GPTRecipe(context=8, steps=8, batch=8, lr=1e-3, shares=SCHEDULE)
-    finetune(tmp_path / "run", str(checkpoint), texts, recipe, checkpoint_every=4)
+    recipe = small("steps=8 lr=1e-3 checkpoint_every=4")
+    finetune(tmp_path / "run", str(checkpoint), texts, recipe)
     before = AutoModelForCausalLM.from_pretrained(checkpoint)
     after = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")
     assert before.state_dict().keys() == after.state_dict().keys()
@@ -113,8 +127,7 @@ def test_before_the_first_step_the_loss_is_the_untouched_models(texts, checkpoin
     content = {path.stem: path.read_text() for path in texts}
     corpus = pretrained_corpus(content, tokenizer, len(model.get_input_embeddings().weight))
     untouched, _ = load_pretrained(str(checkpoint))
-    recipe = GPTRecipe(context=7, steps=4, batch=8, shares=SCHEDULE)
-    trainer = GPTTrainer.of(model, recipe, corpus)
+    trainer = Trainer.new(small("context=7 steps=4"), Text(corpus, 7), model=model)
     losses = [stream_losses(each, corpus, 7, rounds=1) for each in (trainer.model, untouched)]
     assert losses[0] == losses[1]
     ids = corpus.batch("train", 8, 8, (0, 0))
@@ -244,12 +257,12 @@ def test_bpe_covers_any_text_and_knows_whose_tokens_are_whose():
 def test_bad_input_is_named(tmp_path, texts, checkpoint):
     with pytest.raises(CheckpointError, match="pass a local directory"):
         load_pretrained(str(tmp_path / "nowhere"))
-    long = GPTRecipe(context=9, steps=2, shares=SCHEDULE)
+    long = small("context=9 steps=2")
     with pytest.raises(DataError, match=r"sequences of 9 tokens are longer than .* 8;"):
         finetune(tmp_path / "run", str(checkpoint), texts, long)
     assert not (tmp_path / "run").exists()
     with pytest.raises(DataError, match=r"fewer than the 201 of one sequence"):
-        train_from_scratch(tmp_path / "run", texts, replace(TINY, context=200))
+        train_from_scratch(tmp_path / "run", texts, small("context=200"))
     assert not (tmp_path / "run").exists()
     with pytest.raises(DataError, match="no text given"):
         train_from_scratch(tmp_path / "run", [], TINY)
@@ -267,13 +280,13 @@ def test_bad_input_is_named(tmp_path, texts, checkpoint):
         pretrained_corpus({"a": "zebra", "b": "ZEBRA"}, tokenizer, len(tokenizer))
     with pytest.raises(UnreadableModelError, match="GPT2Model; readable are"):
         penalty_for(load_pretrained(str(checkpoint))[0].transformer, lambda step: None)
-    with pytest.raises(DataError, match="run the stage that writes it"):
+    with pytest.raises(RecipeError, match="no recipe at"):
         resume(tmp_path / "nothing")
 
 
 def test_runs_compare_on_the_same_sequences(tmp_path, texts):
-    train_from_scratch(tmp_path / "long", texts, TINY, checkpoint_every=12)
-    train_from_scratch(tmp_path / "short", texts, replace(TINY, steps=1), checkpoint_every=12)
+    train_from_scratch(tmp_path / "long", texts, TINY)
+    train_from_scratch(tmp_path / "short", texts, small("steps=1"))
     found = evaluate(tmp_path / "short", str(tmp_path / "long"), sequences=64)
     assert found.loss.low > 0
     assert found.loss.samples == 64
@@ -287,7 +300,7 @@ def test_runs_compare_on_the_same_sequences(tmp_path, texts):
     assert found.interface is not None
     assert found.interface.worst >= found.interface.joint
     assert found.sentences()[-1].startswith("Without what joins its modules: ")
-    train_from_scratch(tmp_path / "other", texts[:1], replace(TINY, steps=1))
+    train_from_scratch(tmp_path / "other", texts[:1], small("steps=1"))
     with pytest.raises(DataError, match="train both on the same texts"):
         evaluate(tmp_path / "other", str(tmp_path / "long"))
     with pytest.raises(DataError, match="give a run to compare with"):
@@ -295,7 +308,7 @@ def test_runs_compare_on_the_same_sequences(tmp_path, texts):
 
 
 def test_a_finetuned_run_compares_with_its_start(tmp_path, texts, checkpoint):
-    recipe = GPTRecipe(context=8, steps=8, batch=8, lr=1e-2, shares=SCHEDULE)
+    recipe = small("steps=8 lr=1e-2")
     finetune(tmp_path / "run", str(checkpoint), texts, recipe)
     found = evaluate(tmp_path / "run", sequences=64)
     assert found.loss.high < 0
@@ -304,40 +317,40 @@ def test_a_finetuned_run_compares_with_its_start(tmp_path, texts, checkpoint):
 
 
 def test_a_text_that_changed_is_refused_on_resume(tmp_path, texts):
-    train_from_scratch(tmp_path / "run", texts, replace(TINY, steps=1))
+    train_from_scratch(tmp_path / "run", texts, small("steps=1"))
     texts[0].write_text("other words entirely")
     with pytest.raises(DataError, match="has changed since the run began"):
         resume(tmp_path / "run")
 
 
 def test_a_nan_keeps_the_last_good_checkpoint(tmp_path, texts, monkeypatch):
-    losses = GPTTrainer.losses
+    losses = Trainer.losses
 
     def spoilt(trainer):
         return (loss * (float("nan") if trainer.step == 6 else 1) for loss in losses(trainer))
 
-    monkeypatch.setattr(GPTTrainer, "losses", spoilt)
+    monkeypatch.setattr(Trainer, "losses", spoilt)
     words = f"nan at step 6; .* the checkpoint of step 4 is kept in {tmp_path / 'run'}"
     with pytest.raises(TrainingError, match=words):
-        train_from_scratch(tmp_path / "run", texts, TINY, checkpoint_every=4)
-    state = load_file(tmp_path / "run" / "state.safetensors")
+        train_from_scratch(tmp_path / "run", texts, every(4))
+    state = load_file(tmp_path / "run" / "checkpoint.safetensors")
     assert int(state["step"]) == 4
     assert all(t.isfinite().all() for t in state.values())
 
 
 def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, texts, monkeypatch):
     def full(path, content):
-        if path.name == "state.safetensors" and path.exists():
+        if path.name == "checkpoint.safetensors" and path.exists():
             raise OutputError(f"cannot write {path}: No space left on device")
         write_bytes(path, content)
 
-    monkeypatch.setattr("partwise.train.gpt_run.write_bytes", full)
+    monkeypatch.setattr("partwise.train.run_directory.write_bytes", full)
     with pytest.raises(OutputError, match="No space left"):
-        train_from_scratch(tmp_path / "run", texts, TINY, checkpoint_every=4)
+        train_from_scratch(tmp_path / "run", texts, every(4))
     monkeypatch.undo()
-    assert int(load_file(tmp_path / "run" / "state.safetensors")["step"]) == 4
+    assert int(load_file(tmp_path / "run" / "checkpoint.safetensors")["step"]) == 4
     resume(tmp_path / "run")
-    assert int(load_file(tmp_path / "run" / "state.safetensors")["step"]) == 12
+    assert int(load_file(tmp_path / "run" / "checkpoint.safetensors")["step"]) == 12
 
 
 def test_a_full_disk_is_named_when_a_pretrained_model_is_saved(tmp_path, checkpoint, monkeypatch):

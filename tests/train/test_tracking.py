@@ -2,21 +2,29 @@ import json
 import os
 import sys
 import warnings
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from partwise.errors import MissingExtraError, RecipeError, TrainingError
-from partwise.loss.share_schedule import ShareSchedule
-from partwise.train.gpt_recipe import GPTRecipe, recipe_from_settings
-from partwise.train.gpt_run import resume, train_from_scratch
+from partwise.train import recipe_from, resume, train_from_scratch
+from partwise.train.recipe_files import changed
 from partwise.train.tracking import tracking
 
-TINY = GPTRecipe(
-    context=8, width=8, heads=2, layers=1, steps=6, batch=4,
-    shares=ShareSchedule(strength=0.0, mask_share=0.0),
-)  # fmt: skip
+SETTINGS = [
+    "context=8",
+    "width=8",
+    "heads=2",
+    "layers=1",
+    "steps=6",
+    "batch=4",
+    "penalty.kind=none",
+]
+TINY = recipe_from({"data": {"texts": ["any"]}}, settings=SETTINGS)
+
+
+def tracked(kind, every=500):
+    return changed(TINY, [f"track={kind}", f"log_every={every}", f"checkpoint_every={every}"])
 
 
 @pytest.fixture
@@ -62,9 +70,9 @@ def test_tensorboard_has_what_the_jsonl_has(tmp_path, text, interrupted_at):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what tensorboard imports
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    out, recipe = tmp_path / "run", replace(TINY, track="tensorboard")
+    out, recipe = tmp_path / "run", tracked("tensorboard", 2)
     with interrupted_at(5):
-        train_from_scratch(out, [text], recipe, checkpoint_every=2)
+        train_from_scratch(out, [text], recipe)
     resume(out)
     events = EventAccumulator(str(out / "tensorboard"))
     events.Reload()
@@ -80,7 +88,7 @@ def test_wandb_gets_every_row_once_and_is_finished(tmp_path, text, monkeypatch):
     fake = FakeWandb()
     monkeypatch.setitem(sys.modules, "wandb", fake)
     out = tmp_path / "run"
-    train_from_scratch(out, [text], replace(TINY, track="wandb"), checkpoint_every=3)
+    train_from_scratch(out, [text], tracked("wandb", 3))
     rows = jsonl(out)
     assert [(step, {"step": step, **values}) for step, values in fake.rows] == [
         (row["step"], known(row)) for row in rows
@@ -89,10 +97,10 @@ def test_wandb_gets_every_row_once_and_is_finished(tmp_path, text, monkeypatch):
     resume(out)
     first, second = fake.begun
     assert first["id"] == second["id"]
-    train_from_scratch(tmp_path / "other", [text], replace(TINY, track="wandb"))
+    train_from_scratch(tmp_path / "other", [text], tracked("wandb"))
     assert fake.begun[2]["id"] != first["id"]
     assert first["resume"] == "allow"
-    assert first["config"]["steps"] == 6
+    assert first["config"]["training"]["steps"] == 6
 
 
 def test_wandb_itself_offline(tmp_path, monkeypatch):
@@ -107,10 +115,10 @@ def test_what_is_missing_is_named_before_anything_is_written(tmp_path, text, mon
     for kind in ("tensorboard", "wandb"):
         monkeypatch.setitem(sys.modules, kind, None)
         with pytest.raises(MissingExtraError, match=f"pip install {kind}"):
-            train_from_scratch(tmp_path / kind, [text], replace(TINY, track=kind))
+            train_from_scratch(tmp_path / kind, [text], tracked(kind))
         assert not (tmp_path / kind).exists()
-    with pytest.raises(RecipeError, match="track = paper, wanted none or tensorboard or wandb"):
-        recipe_from_settings(["track=paper"])
+    with pytest.raises(RecipeError, match="'paper': Input should be 'none', 'tensorboard' or"):
+        tracked("paper")
 
 
 def test_a_tracker_that_cannot_begin_says_what_to_do(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from partwise.errors import CheckpointError, DataError, OutputError, RecipeError
 from partwise.files import read_tensors, write_json, write_tensors, write_text
 from partwise.graph import UnitGraph
 from partwise.modules import find_modules
-from partwise.stages import cut_run, open_network, read_modules, train_run, write_modules
+from partwise.stages import cut_run, open_network, read_modules, write_modules
 from partwise.train import (
     RunDirectory,
     Trainer,
@@ -28,15 +28,16 @@ from partwise.train import (
     recipe_from,
     recipe_toml,
     train,
+    train_run,
 )
 from partwise.train.network import load_weights
 
 TINY = {
-    "task": "two-playgrounds",
-    "l1": 0.01,
+    "data": {"task": "two-playgrounds"},
     "model": {"hidden": [8, 8]},
     "training": {"steps": 60, "batch": 16, "checkpoint_every": 20, "log_every": 10},
-    "cut_tree": {
+    "penalty": {
+        "l1": 0.01,
         "strength": 0.1,
         "start": 10,
         "ramp": 10,
@@ -75,12 +76,25 @@ def test_built_in_recipes_are_valid():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"taks": "digits-pair"}, "unknown key 'taks'; known are task"),
-        ({"cut_tree": {"strenght": 1}}, "unknown key 'cut_tree.strenght'; known are strength"),
-        ({"task": "digits"}, "no task 'digits'"),
+        ({"taks": "digits-pair"}, "unknown key 'taks'; known are data"),
+        ({"penalty": {"strenght": 1}}, "unknown key 'penalty.strenght'; known are kind"),
+        ({"cut_tree": {"strenght": 1}}, "unknown key 'penalty.strenght'; known are .*strength"),
+        ({"penalty": {"strength": -1}}, "penalty: strength = -1.0, wanted at least 0"),
+        ({"penalty": {"budget": 0.1, "plain_frac": 2}}, "phases begin at"),
+        ({"penalty": {"kind": "share"}}, "does not fit; set cut_tree or budget"),
+        ({"penalty": {"strength": 1, "kind": "none"}}, "unknown key 'penalty.strength'"),
+        ({"model": {"width": 8}}, "unknown key 'model.width'; known are kind, hidden"),
+        ({"model": {"kind": "conv", "kernel": 2}}, "model.kernel = 2: wanted an odd number"),
+        ({"model": {"kind": "rnn"}}, "'mlp', 'conv', 'gpt', 'pretrained', 'factory'"),
+        ({"model": {"kind": "gpt"}}, "reads texts; set data.texts"),
+        ({"data": {"texts": ["a"]}, "model": {"kind": "mlp"}}, "cannot read texts"),
+        ({"data": {}}, "gives nothing; wanted one of task, texts, file, factory"),
+        ({"data": {"task": "retina", "file": "a"}}, "gives task and file; wanted one of"),
+        ({"data": {"factory": "os.system"}}, "data.factory = 'os.system'"),
+        ({"data": {"task": "digits"}}, "data.task = 'digits': no task 'digits'"),
         ({"training": {"steps": 0}}, "training.steps = 0"),
         ({"training": {"lr": "fast"}}, "training.lr = 'fast'"),
-        ({"model": {"hidden": [0]}}, "at least one unit"),
+        ({"model": {"hidden": [0]}}, "model.hidden.0 = 0: .* greater than or equal to 1"),
         ({"seed": -1}, "seed = -1"),
     ],
 )
@@ -127,7 +141,7 @@ def test_resuming_ends_with_the_same_bits(tmp_path, one_thread):
 
 
 def test_a_run_within_a_budget_resumes_with_the_same_bits(tmp_path, one_thread):
-    fields = {**TINY, "l1": 0.0, "cut_tree": {"budget": 0.05}}
+    fields = {**TINY, "penalty": {"budget": 0.05}}
     whole = Trainer.new(recipe_from(fields))
     cut = RunDirectory.create(tmp_path / "cut", recipe_from(fields))
     first = Trainer.new(recipe_from(fields))
@@ -138,8 +152,10 @@ def test_a_run_within_a_budget_resumes_with_the_same_bits(tmp_path, one_thread):
 
 
 def test_a_budget_decides_alone():
-    with pytest.raises(RecipeError, match="leave them 0"):
-        recipe_from({**TINY, "cut_tree": {"budget": 0.05}})
+    with pytest.raises(RecipeError, match="adapts; leave l1 0"):
+        recipe_from({**TINY, "penalty": {"budget": 0.05, "l1": 0.1}})
+    with pytest.raises(RecipeError, match="l1 and strength adapt; leave them 0"):
+        recipe_from({"cut_tree": {"budget": 0.05, "strength": 1.0}})
 
 
 def test_a_killed_run_resumes_with_the_same_bits(tmp_path, one_thread):

@@ -12,25 +12,26 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from partwise.errors import CheckpointError, DataError
-from partwise.files import read_json, read_tensors
-from partwise.graph import UnitMap, unit_map, units_of
+from partwise.graph import UnitMap
 from partwise.modules import Partition
-from partwise.tasks import Data, Task, Text, task_named
+from partwise.tasks import Data, task_named
+from partwise.train.data import Loaded, Vocabulary, load_data
 from partwise.train.gpt import GPT, GPTConfig
-from partwise.train.gpt_recipe import GPTRecipe, recipe_from_json
-from partwise.train.gpt_run import MODEL, SETTINGS, STATE, corpus_and_tokenizer, gpt_metrics, untied
-from partwise.train.hf import load_pretrained
-from partwise.train.network import load_weights, mlp
-from partwise.train.recipe import Recipe
+from partwise.train.hf import load_pretrained, load_tokenizer
+from partwise.train.loop import part_of
+from partwise.train.models import build_model, read_units
+from partwise.train.network import load_weights, with_tied
+from partwise.train.recipe import GPTModel, PretrainedModel, Recipe
 from partwise.train.run_directory import RunDirectory
+from partwise.train.run_files import MODEL, is_run
 
 CLEAN_TASK = {"digits-pair-sabotaged": "digits-pair"}
 """Tasks whose training data was tampered with -> what the network is for."""
 FACTS = ("partwise", "commit", "seed", "torch")
-Kind = Literal["table", "text"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,110 +45,121 @@ class OpenRun:
         units: its unit map.
         recipe: what decided the training.
         partition: the modules that the training held apart; None where there was one.
+        steps: steps it was trained for.
     """
 
     path: Path
-    kind: Kind
+    kind: Literal["table", "text"]
     model: nn.Module
     units: UnitMap
-    recipe: Any
+    recipe: Recipe
     partition: Partition | None
+    steps: int
 
-    @cached_property
+    @property
     def data(self) -> Data:
         """What the network is for: a clean task, or its text. Read when first asked for.
 
         Raises:
             DataError: if a text is gone or has changed since.
         """
-        return _text(self.path) if self.kind == "text" else _clean_task(self.recipe)
+        return self._loaded.data
+
+    @property
+    def tokenizer(self) -> Any:
+        """Of the text; None where a token is a character."""
+        return self._loaded.tokenizer
+
+    @cached_property
+    def _loaded(self) -> Loaded:
+        task = self.recipe.data.task
+        if task is not None:
+            return Loaded(task_named(CLEAN_TASK.get(task, task)))
+        known = self.directory.manifest().get("data_sha256")
+        return load_data(self.recipe, _vocabulary(self), known)
+
+    @property
+    def directory(self) -> RunDirectory:
+        """Its files."""
+        return RunDirectory(self.path)
 
     @property
     def title(self) -> str:
         """What was trained, in a few words."""
-        if self.kind == "table":
-            return f"{self.recipe.task}, seed {self.recipe.seed}"
-        sources = [Path(each["source"]).stem for each in read_json(self.path / SETTINGS)["texts"]]
-        return f"{', '.join(sources)}, seed {self.recipe.seed}"
+        return f"{self.recipe.name}, seed {self.recipe.seed}"
 
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of `metrics.jsonl`; a row cut short by a kill is left out."""
-        return gpt_metrics(self.path)
+        return self.directory.metrics()
 
     def facts(self) -> dict[str, str]:
         """What made it: versions of Partwise and torch, commit, seed; as far as it is known."""
-        path = self.path / "manifest.json"
-        known: Mapping[str, Any] = read_json(path) if path.exists() else {"seed": self.recipe.seed}
+        known = self.directory.manifest()
         return {name: str(known[name]) for name in FACTS if name in known}
 
 
-def is_run(path: Path) -> bool:
-    """Whether a directory is a run of any kind."""
-    return (path / "recipe.toml").is_file() or (path / SETTINGS).is_file()
-
-
 def open_run(path: Path) -> OpenRun:
-    """Opens a run of any kind to read it.
+    """Opens a run of any kind to read it. A factory that its recipe names is run.
 
     Raises:
-        CheckpointError: if there is no run or no checkpoint, or it is damaged.
-        RecipeError: if its recipe is missing or wrong.
+        CheckpointError: if there is no run or no checkpoint, it is damaged, or of a format that
+            this version does not know.
+        RecipeError: if its recipe is wrong.
         UnreadableModelError: if its network cannot be read.
     """
-    if (path / SETTINGS).is_file():
-        return _text_run(path)
-    return _table_run(path)
-
-
-def _table_run(path: Path) -> OpenRun:
+    if not is_run(path):
+        raise CheckpointError(f"{path} {_what_else(path)}")
     run = RunDirectory(path)
-    if not run.checkpoint.exists():
-        if (path / "config.json").exists():
-            raise CheckpointError(
-                f"{path} is a pretrained model and no run; partwise finetune makes one"
-            )
-        raise CheckpointError(f"{path} has no checkpoint; train it first (partwise train)")
-    run._refuse_changed()
-    recipe, tensors = run.recipe(), read_tensors(run.checkpoint)
-    task = _clean_task(recipe)
-    model = mlp([len(task.inputs), *recipe.model.hidden, len(task.outputs)])
-    load_weights(model, _part(tensors, "model/"), str(run.checkpoint))
-    units = unit_map(model)
-    return OpenRun(path, "table", model.eval(), units, recipe, _in_force(tensors, units))
-
-
-def _text_run(path: Path) -> OpenRun:
-    settings = read_json(path / SETTINGS)
-    recipe = recipe_from_json(settings["recipe"])
-    if not (path / STATE).exists():
-        raise CheckpointError(f"{path} has no checkpoint; train it first (partwise train)")
-    tensors = read_tensors(path / STATE)
-    weights = _part(tensors, "model/")
-    model = _language_model(path, settings, recipe, weights)
-    load_weights(model, untied(model, weights), str(path / STATE))
-    units = units_of(model)
-    return OpenRun(path, "text", model.eval(), units, recipe, _in_force(tensors, units))
-
-
-def _language_model(
-    path: Path, settings: Mapping[str, Any], recipe: GPTRecipe, weights: Mapping[str, Tensor]
-) -> nn.Module:
-    if settings["model"] is not None:
-        saved = path / MODEL
-        return load_pretrained(str(saved) if saved.exists() else settings["model"])[0]
-    if "tokens.weight" not in weights:
-        raise CheckpointError(f"{path / STATE} is no checkpoint of a GPT by this version")
-    sizes = GPTConfig(
-        len(weights["tokens.weight"]), recipe.context, recipe.width, recipe.heads, recipe.layers
+    recipe, tensors = run.recipe(), run.tensors()
+    source, weights = str(run.checkpoint), part_of(tensors, "model")
+    model, data = _network(recipe, run, weights)
+    load_weights(model, with_tied(model, weights, source), source)
+    units = read_units(model, data)
+    return OpenRun(
+        path,
+        "text" if recipe.is_text else "table",
+        model.eval(),
+        units,
+        recipe,
+        _in_force(tensors, units, source),
+        int(tensors.get("step", torch.tensor(0))),
     )
-    return GPT(sizes)
 
 
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+def _what_else(path: Path) -> str:
+    if (path / "config.json").exists():
+        return "is a pretrained model and no run; partwise finetune makes one"
+    return "has no checkpoint of a run; train it first (partwise train)"
 
 
-def _in_force(tensors: Mapping[str, Tensor], units: UnitMap) -> Partition | None:
+def _network(
+    recipe: Recipe, run: RunDirectory, weights: Mapping[str, Tensor]
+) -> tuple[nn.Module, Data | None]:
+    """The network as its recipe makes it, and data where they had to be read for its shapes."""
+    model = recipe.model
+    if isinstance(model, PretrainedModel):
+        saved = run.path / MODEL
+        return load_pretrained(str(saved) if saved.exists() else model.source)[0], None
+    if isinstance(model, GPTModel):
+        if "tokens.weight" not in weights:
+            raise CheckpointError(f"{run.checkpoint} is no checkpoint of a GPT")
+        sizes = model.context, model.width, model.heads, model.layers
+        return GPT(GPTConfig(len(weights["tokens.weight"]), *sizes)), None
+    data = load_data(recipe, known=run.manifest().get("data_sha256")).data
+    return build_model(recipe, data), data
+
+
+def _vocabulary(run: OpenRun) -> Vocabulary | None:
+    """Tokens of a pretrained model, which its run keeps."""
+    if not isinstance(run.recipe.model, PretrainedModel):
+        return None
+    saved = run.path / MODEL
+    name = str(saved) if saved.exists() else run.recipe.model.source
+    model: Any = run.model
+    return Vocabulary(load_tokenizer(name), len(model.get_input_embeddings().weight))
+
+
+def _in_force(tensors: Mapping[str, Tensor], units: UnitMap, source: str) -> Partition | None:
     """The partition of a checkpoint's penalty, whatever else its format holds."""
     labels = tensors.get("penalty/labels")
     if labels is None:
@@ -155,18 +167,5 @@ def _in_force(tensors: Mapping[str, Tensor], units: UnitMap) -> Partition | None
     try:
         part = Partition.of(labels, units.n)
     except DataError as error:
-        raise CheckpointError(f"the checkpoint's modules are of another network: {error}") from (
-            error
-        )
+        raise CheckpointError(f"{source} has modules of another network: {error}") from error
     return part if part.modules > 1 else None
-
-
-def _clean_task(recipe: Recipe) -> Task:
-    return task_named(CLEAN_TASK.get(recipe.task, recipe.task))
-
-
-def _text(path: Path) -> Text:
-    settings = read_json(path / SETTINGS)
-    corpus, _ = corpus_and_tokenizer(settings)
-    names = ", ".join(stream.name for stream in corpus.streams)
-    return Text(corpus, settings["recipe"]["context"], names)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from partwise.errors import CheckpointError, MissingExtraError, OutputError
+from partwise.errors import CheckpointError, MissingExtraError, OutputError, first_line
 from partwise.files import read_tensors, write_tensors
 from partwise.graph.activity import logits_of
 from partwise.graph.transformer import transformer_map
@@ -29,22 +30,39 @@ def load_pretrained(name: str) -> tuple[Any, Any]:
         MissingExtraError: if transformers is not installed.
         CheckpointError: if there is no such model here, or no network to fetch it.
     """
+    with _naming(name):
+        from transformers import AutoModelForCausalLM
+
+        model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
+    return model.eval(), load_tokenizer(name)
+
+
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer of a language model.
+
+    Raises:
+        MissingExtraError, CheckpointError: as `load_pretrained`.
+    """
+    with _naming(name):
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(name)
+
+
+@contextlib.contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Turns errors of transformers into ours, which say what to do."""
     try:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        yield
     except ImportError as error:
         raise MissingExtraError(
             "pretrained models need transformers; pip install 'partwise[hf]'"
         ) from error
-    try:
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
-        first = str(error).splitlines()[0]
         raise CheckpointError(
-            f"cannot load '{name}' ({first}); without network pass a local directory that "
-            "save_pretrained wrote, with config.json, weights and tokenizer"
+            f"cannot load '{name}' ({first_line(error)}); without network pass a local directory "
+            "that save_pretrained wrote, with config.json, weights and tokenizer"
         ) from error
-    return model.eval(), tokenizer
 
 
 def save_pretrained(out: Path, model: Any, tokenizer: Any) -> None:

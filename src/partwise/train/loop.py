@@ -3,91 +3,158 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from partwise.capability import held_out
-from partwise.errors import TrainingError
-from partwise.graph import UnitMap, unit_map
-from partwise.loss import BudgetedPenalty, CutTreePenalty
-from partwise.tasks import Task, task_named
-from partwise.train.network import mlp
-from partwise.train.recipe import Recipe
+from partwise.errors import CheckpointError, RecipeError, TrainingError
+from partwise.graph import UnitMap
+from partwise.loss import (
+    BudgetedPenalty,
+    BudgetSchedule,
+    CutTreePenalty,
+    CutTreeSchedule,
+    Penalty,
+    SharePenalty,
+    ShareSchedule,
+    l1_penalty,
+)
+from partwise.tasks import Data, Text
+from partwise.train.data import Loaded, Vocabulary, load_data
+from partwise.train.hf import load_pretrained
+from partwise.train.models import build_model, read_units, refuse_long_context
+from partwise.train.network import load_weights, own_weights, with_tied
+from partwise.train.objective import Objective, held_out_probe, objective_of, token_probe
+from partwise.train.recipe import PretrainedModel, Recipe
+from partwise.train.reference import LossBudget, Reference, reference_of
 
-PROBE_SEED = 77
+Metrics = dict[str, Any]
 
 
 @dataclass
 class Trainer:
-    """A network in training.
+    """A network in training, whatever it reads.
 
     Attributes:
         recipe: what decides the run.
-        task: where the samples come from.
+        loaded: the data, with tokenizer and hashes.
         model: the network.
         units: its unit map.
         optimizer: AdamW over all its parameters.
-        penalty: the cut-tree penalty, fixed or within a budget; with neither it stays silent.
+        penalty: what makes it come apart; for a plain twin, one that stays silent.
+        objective: batches and their loss.
+        budget: what a `SharePenalty` within a budget presses by; None for all others.
         step: steps done.
     """
 
     recipe: Recipe
-    task: Task
-    model: nn.Sequential
+    loaded: Loaded
+    model: nn.Module
     units: UnitMap
     optimizer: torch.optim.Optimizer
-    penalty: CutTreePenalty | BudgetedPenalty
+    penalty: Penalty
+    objective: Objective
+    budget: LossBudget | None = None
     step: int = 0
 
     @classmethod
-    def new(cls, recipe: Recipe, task: Task | None = None) -> Trainer:
-        """A trainer at step 0; `task` replaces the one the recipe names."""
-        task = task_named(recipe.task) if task is None else task
-        model = mlp([len(task.inputs), *recipe.model.hidden, len(task.outputs)], recipe.seed)
-        units = unit_map(model)
-        training = recipe.training
-        optimizer = torch.optim.AdamW(
-            model.parameters(), lr=training.lr, weight_decay=training.weight_decay
+    def new(
+        cls,
+        recipe: Recipe,
+        data: Data | None = None,
+        *,
+        model: nn.Module | None = None,
+        known: Mapping[str, str] | None = None,
+        reference: Reference | None = None,
+    ) -> Trainer:
+        """A trainer at step 0.
+
+        Args:
+            recipe: what decides the run.
+            data: in place of what the recipe names.
+            model: likewise.
+            known: source -> hash of data that must not have changed (see `load_data`).
+            reference: the plain twin's losses, in place of what the recipe names.
+
+        Raises:
+            DataError: if data are missing, damaged, too short, or have changed.
+            RecipeError: if parts of the recipe do not fit together.
+            CheckpointError: if a pretrained model cannot be loaded.
+        """
+        loaded = None if data is None else Loaded(data)
+        if model is None and isinstance(recipe.model, PretrainedModel):
+            model, vocabulary = _pretrained(recipe, recipe.model.source)
+            loaded = loaded or load_data(recipe, vocabulary, known)
+        loaded = loaded or load_data(recipe, known=known)
+        _refuse_other_data(recipe, loaded.data)
+        model = build_model(recipe, loaded.data) if model is None else model
+        units = read_units(model, loaded.data)
+        return cls(
+            recipe,
+            loaded,
+            model,
+            units,
+            _optimizer(recipe, model),
+            penalty_of(recipe, loaded.data, model, units),
+            objective_of(recipe, loaded.data),
+            _budget(recipe, loaded, reference),
         )
-        penalty = _penalty(recipe, task, model, units)
-        return cls(recipe, task, model, units, optimizer, penalty)
+
+    @property
+    def data(self) -> Data:
+        """Where the samples come from."""
+        return self.loaded.data
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate now: `lr`, then a half cosine to 0 over the last `decay_frac`."""
-        training = self.recipe.training
-        into = self.step / training.steps - (1 - training.decay_frac)
-        if into <= 0:
-            return training.lr
-        return training.lr * (1 + math.cos(math.pi * into / training.decay_frac)) / 2
+        """The learning rate now: a rise, a plateau, half a cosine (see `TrainingRecipe`)."""
+        t = self.recipe.training
+        warm = max(1.0, t.warmup_frac * t.steps) if t.warmup_frac else 0.0
+        if self.step < warm:
+            return t.lr * (self.step + 1) / warm
+        begin = max(warm, (1 - t.decay_frac) * t.steps)
+        into = max(0.0, (self.step - begin) / max(1.0, t.steps - begin))
+        return t.lr * (t.final_frac + (1 - t.final_frac) * (1 + math.cos(math.pi * into)) / 2)
 
-    def loss(self) -> Tensor:
-        """Task loss + penalty, sparsity pressure included, on this step's batch."""
-        x, y = self.task.batch("train", self.recipe.training.batch, (self.recipe.seed, self.step))
-        run = self.penalty.step(self.optimizer)
-        task_loss = self.task.losses(run(x), y).mean(0).sum()
-        return task_loss + self.penalty()
+    def losses(self) -> Iterator[Tensor]:
+        """Loss of this step's batch, part by part; last of all, the pressures.
+
+        Their sum is task loss + penalty, sparsity included, however many parts there are.
+        """
+        yield from self.objective.losses(self.penalty.step(self.optimizer), self.step)
+        yield self.pressure()
+
+    def pressure(self) -> Tensor:
+        """Penalty and sparsity pressure; the penalty's next step begins after it."""
+        total = self.penalty()
+        if self.recipe.is_text and self.recipe.penalty.l1:
+            total = total + self.recipe.penalty.l1 * l1_penalty(self.model, self.units)
+        return total
 
     def advance(self) -> float:
         """One optimiser step; returns the loss before it.
 
         Raises:
-            TrainingError: if the loss is NaN or infinite; the weights are left as they were.
+            TrainingError: if the loss or its gradient is NaN or infinite; the weights are left
+                as they were.
         """
-        loss = self.loss()
-        value = loss.item()
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {value} at step {self.step}; lower the learning rate "
-                f"(now {self.recipe.training.lr}) and resume from the last checkpoint"
-            )
+        if self.budget is not None:
+            self.budget.keep(self.step, self._held_out_loss, self.penalty)
+        value = 0.0
+        self.optimizer.zero_grad(set_to_none=True)
+        for part in self.losses():
+            value += part.item()
+            self._refuse_nan("loss", value)
+            if part.requires_grad:
+                part.backward()
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        if self.recipe.training.clip:
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.training.clip)
+            self._refuse_nan("gradient's norm", norm.item())
         self.optimizer.step()
         self.step += 1
         is_last = self.step == self.recipe.training.steps
@@ -95,54 +162,66 @@ class Trainer:
             self.penalty.finish()
         return value
 
-    def metrics(self, loss: float) -> dict[str, float | int | None]:
+    def _held_out_loss(self) -> float:
+        losses = self.objective.held_out(self.model)
+        return sum(losses.values()) / len(losses)
+
+    def _refuse_nan(self, what: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the {what} is {value} at step {self.step}; lower the learning rate "
+                f"(now {self.recipe.training.lr}) and train again"
+            )
+
+    def metrics(self, loss: float) -> Metrics:
         """What a log line says of this step; no interface where there are no modules."""
-        held = held_out(self.model, self.task, "claims", size=1000)
+        modules = self.penalty.modules
         return {
             "step": self.step,
             "loss": loss,
-            "claims_ce": held.ce,
-            "claims_accuracy": held.accuracy,
-            "modules": self.penalty.modules,
-            "interface_frac": self.penalty.interface_frac() if self.penalty.modules > 1 else None,
+            **self.objective.held_out(self.model),
+            "modules": modules,
+            "interface_frac": self.penalty.interface_frac() if modules > 1 else None,
+            **({} if self.budget is None else {"pressure": self.budget.pressure(self.penalty)}),
         }
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything a checkpoint holds."""
-        state = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        state = {f"model/{name}": tensor for name, tensor in own_weights(self.model).items()}
         for i, moments in self.optimizer.state_dict()["state"].items():
             state |= {f"optimizer/{i}/{name}": tensor for name, tensor in moments.items()}
-        state |= {f"penalty/{name}": tensor for name, tensor in self.penalty.state_dict().items()}
+        state |= {f"penalty/{k}": v.clone() for k, v in self.penalty.state_dict().items()}
+        if self.budget is not None and math.isfinite(self.budget.lowest):
+            state["lowest"] = torch.tensor(self.budget.lowest, dtype=torch.float64)
         return state | {"step": torch.tensor(self.step)}
 
+    def load_tensors(self, tensors: Mapping[str, Tensor], source: str = "checkpoint") -> None:
+        """Takes up what `tensors` of an earlier run gave.
 
-def _penalty(
-    recipe: Recipe, task: Task, model: nn.Module, units: UnitMap
-) -> CutTreePenalty | BudgetedPenalty:
-    if not recipe.cut_tree.budget:
-        schedule = recipe.cut_tree.schedule(recipe.seed)
-        return CutTreePenalty(model, schedule, units=units, l1=recipe.l1)
-    return BudgetedPenalty(
-        model,
-        held_out_probe(task),
-        units=units,
-        steps=recipe.training.steps,
-        budget=recipe.cut_tree.budget,
-        seed=recipe.seed,
-    )
-
-
-def held_out_probe(task: Task, size: int = 1000) -> Callable[[Callable[..., Tensor]], Tensor]:
-    """The task's loss on samples of `claims`, always the same ones, for a `BudgetedPenalty`."""
-    x, y = task.batch("claims", size, PROBE_SEED)
-    return lambda run: task.losses(run(x), y).mean(0).sum()
+        Raises:
+            CheckpointError: if they are of another network, penalty or version.
+        """
+        if "step" not in tensors:
+            raise CheckpointError(f"{source} is no checkpoint of a run by this version of Partwise")
+        weights = part_of(tensors, "model")
+        load_weights(self.model, with_tied(self.model, weights, source), source)
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in part_of(tensors, "optimizer").items():
+            index, _, moment = name.partition("/")
+            moments.setdefault(int(index), {})[moment] = tensor
+        whole = self.optimizer.state_dict()
+        self.optimizer.load_state_dict({**whole, "state": moments})
+        self.penalty.load_state_dict(part_of(tensors, "penalty"))
+        if self.budget is not None:
+            self.budget.lowest = float(tensors.get("lowest", math.inf))
+        self.step = int(tensors["step"])
 
 
 def train(
     trainer: Trainer,
-    on_log: Callable[[dict[str, float | int | None]], None] = lambda metrics: None,
+    on_log: Callable[[Metrics], None] = lambda metrics: None,
     on_step: Callable[[int], None] = lambda step: None,
-) -> nn.Sequential:
+) -> nn.Module:
     """Trains to the end of the recipe.
 
     Args:
@@ -157,3 +236,63 @@ def train(
             on_log(trainer.metrics(loss))
         on_step(trainer.step)
     return trainer.model
+
+
+def penalty_of(recipe: Recipe, data: Data, model: nn.Module, units: UnitMap) -> Penalty:
+    """The penalty of a recipe.
+
+    Raises:
+        RecipeError: if it does not suit the data.
+    """
+    schedule = recipe.schedule()
+    if isinstance(data, Text):
+        silent = ShareSchedule(strength=0.0, mask_share=0.0)
+        shares = schedule if isinstance(schedule, ShareSchedule) else silent
+        probe = token_probe(data, shares.probes, shares.piece, recipe.seed)
+        return SharePenalty(model, units, probe, shares)
+    if isinstance(schedule, BudgetSchedule):
+        return BudgetedPenalty(model, held_out_probe(data), schedule, units=units)
+    if schedule is None:
+        schedule = CutTreeSchedule(strength=0.0, l1=recipe.penalty.l1)
+    assert isinstance(schedule, CutTreeSchedule)
+    return CutTreePenalty(model, schedule, units=units)
+
+
+def part_of(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint that begin with `part/`, without that."""
+    start = f"{part}/"
+    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+
+
+def _pretrained(recipe: Recipe, source: str) -> tuple[nn.Module, Vocabulary]:
+    model, tokenizer = load_pretrained(source)
+    refuse_long_context(recipe, model)
+    return model, Vocabulary(tokenizer, len(model.get_input_embeddings().weight))
+
+
+def _refuse_other_data(recipe: Recipe, data: Data) -> None:
+    if isinstance(data, Text) != recipe.is_text:
+        kind, wanted = type(data).__name__, "Text" if recipe.is_text else "Task"
+        raise RecipeError(
+            f"data.factory gave a {kind}, but a model of kind '{recipe.model.kind}' reads a "
+            f"{wanted}; set model.kind"
+        )
+
+
+def _optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
+    training = recipe.training
+    return torch.optim.AdamW(
+        model.parameters(),
+        lr=training.lr,
+        weight_decay=training.weight_decay,
+        fused=True if recipe.is_text else None,
+    )
+
+
+def _budget(recipe: Recipe, loaded: Loaded, known: Reference | None) -> LossBudget | None:
+    schedule = recipe.penalty.schedule
+    if not recipe.penalty.budget or not isinstance(schedule, ShareSchedule):
+        return None
+    reference = known or reference_of(recipe, loaded.sha256)
+    budget, steps = recipe.penalty.budget, recipe.training.steps
+    return LossBudget(budget, steps, schedule.start, reference)

@@ -85,6 +85,25 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
     model.load_state_dict(dict(tensors))
 
 
+def own_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers, a tied one once."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def with_tied(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    """A full state dict from `own_weights` of a model like this: tied names get their tensor back.
+
+    Raises:
+        CheckpointError: if one is missing that the model has.
+    """
+    names = {id(tensor): name for name, tensor in own_weights(model).items()}
+    state = model.state_dict(keep_vars=True)
+    missing = [name for name in names.values() if name not in weights]
+    if missing:
+        raise CheckpointError(f"{source} has no '{missing[0]}': it is another network's")
+    return {name: weights[names[id(tensor)]] for name, tensor in state.items()}
+
+
 @dataclass(frozen=True, eq=False)
 class Chain:
     """A chain of linear layers that was read from a state dict.

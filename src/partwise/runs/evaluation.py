@@ -21,10 +21,12 @@ from partwise.capability.language_eval import (
 )
 from partwise.errors import DataError, MissingExtraError
 from partwise.files import write_json
+from partwise.runs.open_run import OpenRun, open_run
+from partwise.tasks import Text
 from partwise.train.gpt import GPT
-from partwise.train.gpt_loop import GPTTrainer
-from partwise.train.gpt_run import is_gpt_run, open_gpt_run
 from partwise.train.hf import load_pretrained
+from partwise.train.recipe import PretrainedModel
+from partwise.train.run_files import is_run
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Side:
+    """A run, or a pretrained model in its place, of which `tokens` were trained on."""
+
     name: str
-    trainer: GPTTrainer
+    model: Any
+    text: Text
     tokenizer: Any
     tokens: int
 
@@ -123,16 +128,16 @@ def evaluate(
         CheckpointError: if a checkpoint is damaged.
         MissingExtraError: if tasks are given and lm-eval is not installed.
     """
-    ours = _opened(run)
-    theirs = _baseline(run, baseline, ours)
+    opened = _opened(run)
+    ours = _side(opened)
+    theirs = _baseline(opened, baseline, ours)
     _refuse_other_text(ours, theirs)
-    context = ours.trainer.recipe.context
+    context = ours.text.context
     our_losses, their_losses = (
-        sequence_losses(_model(side), side.trainer.corpus, context, sequences)
-        for side in (ours, theirs)
+        sequence_losses(side.model, side.text.corpus, context, sequences) for side in (ours, theirs)
     )
     our_streams, their_streams = (
-        stream_losses(_model(side), side.trainer.corpus, context) for side in (ours, theirs)
+        stream_losses(side.model, side.text.corpus, context) for side in (ours, theirs)
     )
     found = Comparison(
         ours.name,
@@ -143,41 +148,48 @@ def evaluate(
         ours.tokens,
         theirs.tokens,
         _task_scores(ours, theirs, tasks, limit),
-        _interface(ours.trainer) if interface else None,
+        _interface(opened, ours.text) if interface else None,
     )
     write_json(run / "capability.json", asdict(found))
     return found
 
 
-def _opened(path: Path) -> _Side:
-    trainer, tokenizer, _ = open_gpt_run(path)
-    recipe = trainer.recipe
-    return _Side(str(path), trainer, tokenizer, trainer.step * recipe.batch * recipe.context)
+def _opened(path: Path) -> OpenRun:
+    run = open_run(path)
+    if run.kind != "text":
+        raise DataError(f"{path} is no language model's run; partwise report shows its scores")
+    return run
 
 
-def _baseline(run: Path, baseline: str | None, ours: _Side) -> _Side:
-    if baseline is not None and (is_gpt_run(Path(baseline)) or isinstance(ours.trainer.model, GPT)):
-        return _opened(Path(baseline))
-    start = baseline or open_gpt_run(run)[2]["model"]
+def _side(run: OpenRun) -> _Side:
+    tokens = run.steps * run.recipe.training.batch * run.recipe.context
+    assert isinstance(run.data, Text)
+    return _Side(str(run.path), run.model, run.data, run.tokenizer, tokens)
+
+
+def _baseline(run: OpenRun, baseline: str | None, ours: _Side) -> _Side:
+    if baseline is not None and (is_run(Path(baseline)) or isinstance(run.model, GPT)):
+        return _side(_opened(Path(baseline)))
+    own_start = run.recipe.model
+    start = baseline
+    if start is None and isinstance(own_start, PretrainedModel):
+        start = own_start.source
     if start is None:
-        raise DataError(f"{run} was trained from scratch; give a run to compare with (--baseline)")
+        raise DataError(
+            f"{run.path} was trained from scratch; give a run to compare with (--baseline)"
+        )
     model, tokenizer = load_pretrained(start)
-    trainer = GPTTrainer.of(model, ours.trainer.recipe, ours.trainer.corpus)
-    if len(model.get_input_embeddings().weight) < len(ours.trainer.corpus.vocabulary):
-        raise DataError(f"{start} has fewer tokens than {run}; nothing compares")
-    return _Side(start, trainer, tokenizer, 0)
+    if len(model.get_input_embeddings().weight) < len(ours.text.corpus.vocabulary):
+        raise DataError(f"{start} has fewer tokens than {run.path}; nothing compares")
+    return _Side(start, model, ours.text, tokenizer, 0)
 
 
-def _interface(trainer: GPTTrainer) -> CausalInterface | None:
+def _interface(run: OpenRun, text: Text) -> CausalInterface | None:
     """Of the partition that the training held apart."""
-    if trainer.penalty.modules == 1:
+    if run.partition is None:
         return None
     return causal_language_interface(
-        trainer.model,
-        trainer.units,
-        trainer.penalty.labels,
-        trainer.corpus,
-        trainer.recipe.context,
+        run.model, run.units, run.partition.tensor, text.corpus, text.context
     )
 
 
@@ -190,11 +202,11 @@ def _interface_words(found: CausalInterface) -> str:
 
 
 def _refuse_other_text(ours: _Side, theirs: _Side) -> None:
-    a, b = ours.trainer, theirs.trainer
-    same = [s.name for s in a.corpus.streams] == [s.name for s in b.corpus.streams] and all(
+    a, b = ours.text, theirs.text
+    same = a.streams == b.streams and all(
         torch.equal(s.ids, t.ids) for s, t in zip(a.corpus.streams, b.corpus.streams, strict=True)
     )
-    if not same or a.recipe.context != b.recipe.context:
+    if not same or a.context != b.context:
         raise DataError(
             f"{ours.name} and {theirs.name} read other tokens or contexts; train both on the same "
             "texts"
@@ -222,17 +234,16 @@ def _task_scores(
 
 def _for_harness(side: _Side) -> tuple[Any, Any]:
     """What `harness_scores` takes: a transformers model and tokenizer, or a model of our own."""
-    model = _model(side)
-    if not isinstance(model, GPT):
-        return model, side.tokenizer
+    if not isinstance(side.model, GPT):
+        return side.model, side.tokenizer
     try:
         from partwise.capability.harness_model import LogitsModel
     except ImportError as error:
         raise MissingExtraError(
             "language tasks need lm-eval; pip install 'partwise[hf,eval]'"
         ) from error
-    encode = _encoder(side.tokenizer, side.trainer.corpus.vocabulary)
-    return LogitsModel(model, encode, model.config.context), None
+    encode = _encoder(side.tokenizer, side.text.corpus.vocabulary)
+    return LogitsModel(side.model, encode, side.model.config.context), None
 
 
 def _encoder(tokenizer: Any, vocabulary: Sequence[str]) -> Callable[[str], list[int]]:
@@ -241,10 +252,6 @@ def _encoder(tokenizer: Any, vocabulary: Sequence[str]) -> Callable[[str], list[
         return lambda text: list(tokenizer.encode(text).ids)
     code: Mapping[str, int] = {character: i for i, character in enumerate(vocabulary)}
     return lambda text: [code[c] for c in text if c in code]
-
-
-def _model(side: _Side) -> Any:
-    return side.trainer.model.eval()
 
 
 def _mean(losses: Mapping[str, float]) -> float:
