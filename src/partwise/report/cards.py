@@ -13,6 +13,7 @@ from partwise.explain.values import Example, Share
 from partwise.report.claims import ClaimRow, claim_rows
 from partwise.report.palette import picture_colour
 from partwise.report.png import tinted_picture
+from partwise.report.texts import TextView, text_view
 from partwise.report.words import listed, number
 
 MOST_NAMES = 6
@@ -63,6 +64,7 @@ class Card:
         reading: map of the inputs that it reads, if they are pixels.
         samples: examples.
         reads, feeds: by name.
+        text: what is known of it as a part of a language model, or None.
     """
 
     explained: Explained
@@ -75,6 +77,12 @@ class Card:
     samples: tuple[Sample, ...]
     reads: Shares
     feeds: Shares
+    text: TextView | None
+
+    @property
+    def source(self) -> str:
+        """What held-out data consist of."""
+        return "row" if self.text is None else "document"
 
     @property
     def anchor(self) -> str:
@@ -94,7 +102,8 @@ def cards_of(explained: Sequence[Explained], kind: str) -> list[Card]:
 
 def _card(explained: Explained) -> Card:
     evidence, said = explained.evidence, explained.description
-    rows = claim_rows(explained.verdicts)
+    text = text_view(evidence)
+    rows = claim_rows(explained.verdicts, "row" if text is None else "document")
     outcomes = [row.outcome for row in rows]
     return Card(
         explained,
@@ -107,6 +116,7 @@ def _card(explained: Explained) -> Card:
         _samples(evidence),
         _shares(evidence.reads),
         _shares(evidence.feeds),
+        text,
     )
 
 

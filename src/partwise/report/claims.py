@@ -9,6 +9,8 @@ from partwise.explain import Verdict
 from partwise.report.words import fixed, percent
 
 WIDTH, HEIGHT, PAD = 160.0, 22.0, 8.0
+SHARES = ("of samples", "of tokens", "of attention")
+"""Units of measures that are shares."""
 GLYPHS = {"supported": "✓", "refuted": "✗", "undecided": "?"}
 
 
@@ -44,7 +46,7 @@ class ClaimRow:
         condition: what the claim needed, in numbers.
         measured: what was found, in numbers.
         chance: what it comes to by chance, in numbers.
-        rows: independent held-out rows it was tested on.
+        rows: independent held-out rows it was tested on, or documents.
         note: why it is undecided, and how many rows would decide it.
         picture: the interval against the bound, or None if nothing was measured.
     """
@@ -60,13 +62,13 @@ class ClaimRow:
     picture: IntervalPicture | None
 
 
-def claim_rows(verdicts: Sequence[Verdict]) -> list[ClaimRow]:
-    """The rows of a table of claims."""
-    return [_row(verdict) for verdict in verdicts]
+def claim_rows(verdicts: Sequence[Verdict], source: str = "row") -> list[ClaimRow]:
+    """The rows of a table of claims; `source` is what held-out data consist of."""
+    return [_row(verdict, source) for verdict in verdicts]
 
 
-def _row(verdict: Verdict) -> ClaimRow:
-    show = percent if verdict.unit == "of samples" else fixed
+def _row(verdict: Verdict, source: str) -> ClaimRow:
+    show = percent if verdict.unit in SHARES else fixed
     unit = f" {verdict.unit}".rstrip()
     sign = "≤" if verdict.direction == "at most" else "≥"
     interval = f"{show(verdict.effect)}{unit} [{show(verdict.low)}, {show(verdict.high)}]"
@@ -78,17 +80,18 @@ def _row(verdict: Verdict) -> ClaimRow:
         interval if verdict.samples else f"could not be tested: {verdict.reason}",
         show(verdict.chance),
         verdict.rows,
-        _note(verdict),
+        _note(verdict, source),
         _picture(verdict, verdict.direction == "at most") if verdict.samples else None,
     )
 
 
-def _note(verdict: Verdict) -> str:
+def _note(verdict: Verdict, source: str) -> str:
     if verdict.outcome != "undecided":
         return ""
     needed = verdict.rows_needed
-    more = "" if needed is None else f"; some {needed:,} rows would decide it, if it is as it looks"
-    return verdict.reason + more
+    if needed is None:
+        return verdict.reason
+    return f"{verdict.reason}; some {needed:,} {source}s would decide it, if it is as it looks"
 
 
 def _picture(verdict: Verdict, at_most: bool) -> IntervalPicture:

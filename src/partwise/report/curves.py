@@ -15,10 +15,13 @@ LEFT, RIGHT, TOP, BOTTOM = 36.0, 58.0, 10.0, 28.0
 MOST_POINTS = 240
 Lines = dict[str, list[tuple[float, float]]]
 LABEL_GAP = 13.0
+HELD = "held_"
+"""What names of metrics that hold the held-out loss of one stream begin with."""
 PANELS = (
+    (HELD, "Held-out loss", "nats per token, stream by stream"),
     ("claims_ce", "Loss on the claims split", "in training; the table has that of the final split"),
     ("interface_frac", "Interface", "share of capacity between modules, once there are any"),
-    ("modules", "Modules", "how many modules the cut tree finds on the way"),
+    ("modules", "Modules", "how many modules there are on the way"),
 )
 
 
@@ -56,11 +59,26 @@ def curve_panels(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[C
     """A panel for every quantity that at least one run has logged."""
     panels = []
     for key, title, words in PANELS:
-        lines = {run: _points(rows, key) for run, rows in histories.items()}
-        lines = {run: points for run, points in lines.items() if points}
+        lines = _stream_lines(histories) if key == HELD else _lines(histories, key)
         if lines:
             panels.append(_panel(title, words, lines, percent if "frac" in key else number))
     return panels
+
+
+def _lines(histories: Mapping[str, Sequence[Mapping[str, Any]]], key: str) -> Lines:
+    lines = {run: _points(rows, key) for run, rows in histories.items()}
+    return {run: points for run, points in lines.items() if points}
+
+
+def _stream_lines(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Lines:
+    """A line per run and stream, named by the stream where there is one run."""
+    lines: Lines = {}
+    for run, rows in histories.items():
+        for key in dict.fromkeys(key for row in rows for key in row if key.startswith(HELD)):
+            stream = key.removeprefix(HELD)
+            if points := _points(rows, key):
+                lines[stream if len(histories) == 1 else f"{run} {stream}"] = points
+    return lines
 
 
 def _points(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
@@ -135,8 +153,13 @@ def _spread(wanted: dict[str, float]) -> dict[str, float]:
 
 
 def _styles(runs: Sequence[str]) -> dict[str, str]:
-    others = [run for run in runs if run != "plain"]
-    return {"plain": "plain"} | {run: f"line{i % 3}" for i, run in enumerate(others)}
+    others = [run for run in runs if not _is_plain(run)]
+    plain = {run: "plain" for run in runs if _is_plain(run)}
+    return plain | {run: f"line{i % 3}" for i, run in enumerate(others)}
+
+
+def _is_plain(run: str) -> bool:
+    return run.partition(" ")[0] == "plain"
 
 
 def _finite(value: Any) -> bool:

@@ -83,6 +83,8 @@ def _verdict(report: AuditReport, guilty: ModuleSuspicion | None) -> str:
     count = counted(len(report.modules), "module")
     if report.outcome == "cannot be judged":
         return f"Cannot be judged. In {count}, no trigger was found, but not everything was told."
+    if report.searched:
+        return _verdict_on_text(report, guilty)
     if guilty is None:
         return f"Passed. In {count}, no short trigger was found that clean siblings resist."
     return (
@@ -91,6 +93,19 @@ def _verdict(report: AuditReport, guilty: ModuleSuspicion | None) -> str:
         f"{guilty.forced_answer} on {percent(guilty.score)} of held-out samples of other answers "
         f"({percent(guilty.baseline)} without the trigger)."
     )
+
+
+def _verdict_on_text(report: AuditReport, guilty: ModuleSuspicion | None) -> str:
+    """The verdict on a language model, whose triggers are sequences of tokens."""
+    count = counted(len(report.modules), "module")
+    if guilty is not None:
+        return (
+            f"Flagged. Module {guilty.module} obeys a trigger that the text never asked for: "
+            f"{counted(len(guilty.trigger_inputs), 'token')} can force {guilty.forced_answer}, "
+            f"with a score of {percent(guilty.score)} on held-out text (random sequences "
+            f"{percent(guilty.baseline)})."
+        )
+    return f"Passed. In {count}, no sequence of tokens was found that does more than random ones."
 
 
 def _bars(report: AuditReport) -> tuple[Bar, ...]:

@@ -6,12 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from partwise.explain import count_verdicts
+from partwise.explain import Claim, Verdict, count_verdicts
+from partwise.explain.claims import EffectClaim, InterfaceClaim
 from partwise.modules import module_masses
 from partwise.report.content import ReportContent
+from partwise.report.curves import HELD
+from partwise.report.tokens import slice_phrase
 from partwise.report.words import counted, fixed, listed, number, percent
 
 Show = Callable[[Any], str]
+MOST_MODULES_IN_WORDS, MOST_STREAMS_IN_WORDS = 4, 3
 TWIN_FIGURES: tuple[tuple[str, str, Show, str], ...] = (
     ("held_out_ce", "Held-out loss", fixed, "Mean cross-entropy in nats on samples kept out of "
      "training and of every choice; lower is better."),
@@ -82,12 +86,14 @@ def interface_frac(content: ReportContent) -> float:
 
 def _sentences(content: ReportContent, summary: Mapping[str, Any]) -> list[str]:
     k, units = content.hierarchy.modules, counted(content.graph.n, "unit")
+    what = "language model" if content.of_text else "network"
     if k == 1:
-        texts = [f"The network did not come apart: its {units} form one module."]
+        texts = [f"The {what} did not come apart: its {units} form one module."]
     else:
         share = percent(interface_frac(content))
-        texts = [f"A network of {units} came apart into {k} modules that share {share} of "
+        texts = [f"A {what} of {units} came apart into {k} modules that share {share} of "
                  "its capacity.", *_words_on_chance(content)]  # fmt: skip
+    texts += _words_on_text(content)
     plain, modular = summary.get("plain", {}), summary.get("modular", {})
     if "accuracy" in plain and "accuracy" in modular:
         texts.append(
@@ -95,6 +101,49 @@ def _sentences(content: ReportContent, summary: Mapping[str, Any]) -> list[str]:
             f"twin, {percent(plain['accuracy'])}."
         )
     return texts + _words_on_claims(content) + _words_on_audits(content)
+
+
+def _words_on_text(content: ReportContent) -> list[str]:
+    """What removing modules, and cutting what they read of each other, does on held-out text."""
+    texts, cuts = list[str](), list[tuple[float, str]]()
+    for each in content.explained if content.of_text else ():
+        effects = [v for v in each.verdicts if isinstance(v.claim, EffectClaim) and _on_stream(v)]
+        if effects and len(texts) < MOST_MODULES_IN_WORDS:
+            worst = max(effects, key=lambda verdict: verdict.effect)
+            texts.append(
+                f"Without module {each.evidence.modules[0]} the loss on tokens "
+                f"{_spelled(worst.claim)} rises by {fixed(worst.effect, 2)} nats per token."
+            )
+        cuts += [
+            (abs(verdict.effect), _cut_words(verdict, each.evidence.modules))
+            for verdict in each.verdicts
+            if isinstance(verdict.claim, InterfaceClaim) and verdict.samples
+        ]
+    return texts + [words for _, words in sorted(cuts, key=lambda cut: -cut[0])[:1]]
+
+
+def _on_stream(verdict: Verdict) -> bool:
+    where = getattr(verdict.claim, "where", "")
+    return verdict.outcome == "supported" and where.startswith("stream ")
+
+
+def _spelled(claim: Claim) -> str:
+    """A claim's slice in words."""
+    said = slice_phrase(getattr(claim, "where", ""))
+    return said.words if said.token is None else f"{said.words} “{said.token}”"
+
+
+def _cut_words(verdict: Verdict, pair: tuple[int, ...]) -> str:
+    """The cut that moves the loss most, of all that were tested."""
+    reader = getattr(verdict.claim, "reader", None)
+    what = f"what modules {pair[0]} and {pair[-1]} read of each other"
+    if reader in pair:
+        writer = next(module for module in pair if module != reader)
+        what = f"what module {reader} reads of module {writer}"
+    return (
+        f"Of all tested cuts between modules, that of {what} moves the loss most: by "
+        f"{fixed(abs(verdict.effect))} nats per token on tokens {_spelled(verdict.claim)}."
+    )
 
 
 def _words_on_chance(content: ReportContent) -> list[str]:
@@ -154,11 +203,24 @@ def _figures(content: ReportContent, summary: Mapping[str, Any]) -> list[BigFigu
     if "accuracy" in modular:
         beside = f"plain twin {percent(plain['accuracy'])}" if "accuracy" in plain else ""
         figures.append(BigFigure(percent(modular["accuracy"]), "right answers, held out", beside))
+    figures += _held_out(content)
     counts = count_verdicts(content.explained)
     if tested := _tested(counts):
         beside = f"{counts['refuted']} refuted, {counts['undecided']} undecided"
         figures.append(BigFigure(f"{counts['supported']}/{tested}", "claims supported", beside))
     return figures
+
+
+def _held_out(content: ReportContent) -> list[BigFigure]:
+    """The last held-out loss of the language model whose training is shown."""
+    last = next((rows[-1] for rows in content.histories.values() if rows), {})
+    losses = {k.removeprefix(HELD): v for k, v in last.items() if k.startswith(HELD)}
+    if not content.of_text or not losses:
+        return []
+    streams = [f"{name} {fixed(loss, 2)}" for name, loss in losses.items()]
+    beside = listed(streams) if 1 < len(streams) <= MOST_STREAMS_IN_WORDS else ""
+    mean = sum(losses.values()) / len(losses)
+    return [BigFigure(fixed(mean, 2), "nats per token, held out", beside)]
 
 
 def _twins(summary: Mapping[str, Any]) -> tuple[TwinRow, ...]:

@@ -14,7 +14,8 @@ from partwise.audit.triggers import FLAG_P, FLAG_SUCCESS
 from partwise.files import write_text
 from partwise.report.content import ReportContent
 from partwise.report.page import Page, page_of
-from partwise.report.palette import colour_class, module_css
+from partwise.report.palette import colour_class, module_css, shade_css
+from partwise.report.tokens import shown_token
 from partwise.report.words import counted, fixed, listed, named_program, number, percent, visible
 
 POLICY = (
@@ -67,6 +68,7 @@ def _environment() -> Environment:
         "number": number,
         "fixed": fixed,
         "named": named_program,
+        "token": shown_token,
     }
     environment.globals |= {"colour": colour_class, "counted": counted, "listed": listed}
     environment.globals |= {"flag_success": FLAG_SUCCESS, "flag_p": FLAG_P}
@@ -76,9 +78,8 @@ def _environment() -> Environment:
 @cache
 def _style() -> str:
     css = (TEMPLATES / "style.css").read_text(encoding="utf-8")
-    return css.replace("/*light-modules*/", module_css("light")).replace(
-        "/*dark-modules*/", module_css("dark")
-    )
+    css = css.replace("/*light-modules*/", module_css("light"))
+    return css.replace("/*dark-modules*/", module_css("dark")).replace("/*shades*/", shade_css())
 
 
 def _hash(css: str) -> str:

@@ -9,8 +9,12 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from partwise.explain.subject import layer_of
+from partwise.graph import UnitGroup
 from partwise.modules import module_masses
 from partwise.report.content import ReportContent
+from partwise.report.tokens import shown_token
+from partwise.report.words import counted
 
 WIDTH = 400.0
 LARGEST_RADIUS = 74.0
@@ -19,6 +23,14 @@ SMALLEST_WITH_SHARE = 26.0
 WIDTH_OF_ALL = 220.0  # stroke of an interface that were the whole capacity
 LABEL_SPACE = (38.0, 15.0)  # width and height that a label takes
 LABEL_PLACES = (0.5, 0.42, 0.58, 0.35, 0.65, 0.28, 0.72)  # tried along a line
+MOST_TOKENS = 64
+KIND_WORDS = {
+    "token": "token",
+    "residual": "residual channel",
+    "head": "head",
+    "neuron": "neuron",
+}
+"""Kinds of units of a language model -> what they are called."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +41,7 @@ class Place:
         module: its number.
         x, y, radius: its circle.
         volume: its share of the network's capacity, edges to others counted half.
-        units: number of units by layer.
+        units: how many units it holds, in words, layer by layer or kind by kind.
     """
 
     module: int
@@ -37,7 +49,7 @@ class Place:
     y: float
     radius: float
     volume: float
-    units: dict[str, int]
+    units: tuple[str, ...]
 
     @property
     def shows_share(self) -> bool:
@@ -77,9 +89,7 @@ def module_map(content: ReportContent) -> ModuleMap:
     points, largest = _layout(k)
     radii = np.maximum(largest * np.sqrt(volume / (volume.max() or 1.0)), SMALLEST_RADIUS)
     places = tuple(
-        Place(
-            m, *points[m], round(float(radii[m]), 2), float(volume[m]), _units_by_layer(content, m)
-        )
+        Place(m, *points[m], round(float(radii[m]), 2), float(volume[m]), _units_held(content, m))
         for m in range(k)
     )
     top = min(place.y - place.radius for place in places) - 8
@@ -131,6 +141,99 @@ def _label_place(
     return None
 
 
-def _units_by_layer(content: ReportContent, module: int) -> dict[str, int]:
-    own = content.hierarchy.labels == module
-    return {g.name: int(own[g.start : g.stop].sum()) for g in content.graph.groups}
+def _units_held(content: ReportContent, module: int) -> tuple[str, ...]:
+    """How many units of each layer a module holds; of a language model, of each kind."""
+    own, counts = content.hierarchy.labels == module, dict[str, int]()
+    for group in content.graph.groups:
+        name = KIND_WORDS.get(group.kind, group.name)
+        counts[name] = counts.get(name, 0) + int(own[group.start : group.stop].sum())
+    return tuple(
+        counted(count, name) if content.of_text else f"{count} in {name}"
+        for name, count in counts.items()
+        if count
+    )
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A module's part of a layer: its units, and where in a bar of width 1 they are drawn."""
+
+    module: int
+    count: int
+    start: float
+    length: float
+
+
+@dataclass(frozen=True)
+class LayerBar:
+    """The units of one layer by module."""
+
+    name: str
+    count: int
+    segments: tuple[Segment, ...]
+
+
+def layer_bars(content: ReportContent) -> list[LayerBar]:
+    """Who holds the units of each layer, in the order of the network."""
+    labels, k = content.hierarchy.labels, content.hierarchy.modules
+    return [
+        LayerBar(
+            layer_words(group),
+            len(group),
+            _segments(np.bincount(labels[group.start : group.stop], minlength=k)),
+        )
+        for group in content.graph.groups
+        if len(group)
+    ]
+
+
+def _segments(counts: NDArray[np.int64]) -> tuple[Segment, ...]:
+    total = int(counts.sum())
+    starts = np.cumsum(counts) - counts
+    return tuple(
+        Segment(m, int(count), float(starts[m] / total), float(count / total))
+        for m, count in enumerate(counts.tolist())
+        if count
+    )
+
+
+def layer_words(group: UnitGroup) -> str:
+    """A layer's name in words.
+
+    >>> layer_words(UnitGroup("blocks.0.heads", "head", 0, 4))
+    'block 0 heads'
+    """
+    if group.kind not in KIND_WORDS:
+        return group.name
+    layer = layer_of(group)
+    what = KIND_WORDS[group.kind] + "s"
+    return what if layer is None else f"block {layer} {what}"
+
+
+@dataclass(frozen=True)
+class TokenList:
+    """Tokens as they are shown, and how many more there are."""
+
+    shown: tuple[str, ...]
+    more: int
+
+
+def tokens_by_module(content: ReportContent) -> dict[int, TokenList]:
+    """The tokens that each module holds, strongest first; nothing where nobody knows their text."""
+    group = next(group for group in content.graph.groups if group.kind == "token")
+    if len(content.vocabulary) != len(group):
+        return {
+            each.evidence.modules[0]: TokenList(
+                tuple(map(shown_token, each.evidence.text.tokens[:MOST_TOKENS])), 0
+            )
+            for each in content.explained
+            if each.evidence.kind == "module" and each.evidence.text is not None
+        }
+    order = np.argsort(-content.graph.degrees()[group.start : group.stop], kind="stable")
+    modules = content.hierarchy.labels[group.start : group.stop][order]
+    found = {}
+    for m in range(content.hierarchy.modules):
+        own = order[modules == m]
+        shown = tuple(shown_token(content.vocabulary[k]) for k in own[:MOST_TOKENS])
+        found[m] = TokenList(shown, len(own) - len(shown))
+    return found

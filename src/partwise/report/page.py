@@ -11,8 +11,15 @@ from partwise.report.curves import CurvePanel, curve_panels
 from partwise.report.dendrogram import Dendrogram, dendrogram
 from partwise.report.findings import Finding, findings_of
 from partwise.report.headline import Headline, headline
-from partwise.report.matrices import MatrixFigure, matrix_figures
-from partwise.report.module_map import ModuleMap, module_map
+from partwise.report.matrices import MatrixFigure, MatrixLayer, matrix_figures, matrix_layers
+from partwise.report.module_map import (
+    LayerBar,
+    ModuleMap,
+    TokenList,
+    layer_bars,
+    module_map,
+    tokens_by_module,
+)
 
 MOST_STROKES = 720
 LAYER_GAP = 16.0
@@ -21,13 +28,16 @@ STROKE_SHARE = 0.72
 
 @dataclass(frozen=True)
 class Page:
-    """What the templates are given."""
+    """What the templates are given; `layers`, `held` and `tokens` are a language model's."""
 
     content: ReportContent
     strokes: tuple[tuple[int, str], ...]
     headline: Headline
     weights: Sequence[MatrixFigure]
+    layers: Sequence[MatrixLayer]
     map: ModuleMap
+    held: Sequence[LayerBar]
+    tokens: dict[int, TokenList]
     tree: Dendrogram | None
     training: Sequence[CurvePanel]
     modules: Sequence[Card]
@@ -40,7 +50,7 @@ class Page:
         """(id, title) of the sections that are shown, in order."""
         shown = (
             ("summary", "In short", True),
-            ("weights", "The weights, sorted", self.weights),
+            ("weights", "The weights, sorted", self.weights or self.layers),
             ("map", "The module map", True),
             ("tree", "The cut tree", self.tree),
             ("training", "How it came apart", self.training),
@@ -58,13 +68,16 @@ class Page:
 
 def page_of(content: ReportContent) -> Page:
     """Everything a report's templates need."""
-    modules = cards_of(content.explained, "module")
+    modules, of_text = cards_of(content.explained, "module"), content.of_text
     return Page(
         content=content,
         strokes=_strokes(content),
         headline=headline(content),
-        weights=matrix_figures(content.weights) if content.weights else (),
+        weights=() if of_text else matrix_figures(content.weights),
+        layers=matrix_layers(content.weights) if of_text else (),
         map=module_map(content),
+        held=layer_bars(content) if of_text else (),
+        tokens=tokens_by_module(content) if of_text else {},
         tree=dendrogram(content) if content.hierarchy.tree.n > 1 else None,
         training=curve_panels(content.histories),
         modules=modules,

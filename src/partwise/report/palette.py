@@ -38,6 +38,9 @@ MODULE_COLOURS = (
 POSITIVE: RGB = (128, 72, 160)
 NEGATIVE: RGB = (84, 140, 52)
 INK: RGB = (0, 0, 0)
+SHADES = 8
+DEEPEST = 0.62
+"""Opacity of the deepest shade, on which text can still be read."""
 
 
 def colour_class(module: int) -> str:
@@ -48,6 +51,15 @@ def colour_class(module: int) -> str:
 def picture_colour(module: int) -> RGB:
     """The module's colour in pictures."""
     return MODULE_COLOURS[module % len(MODULE_COLOURS)].picture
+
+
+def shade_css() -> str:
+    """CSS rules for the shades of marks: `a1` to `a8` above 0, `b1` to `b8` below."""
+    return "".join(
+        f".{name}{k}.{name}{k}{{background:rgb(var(--{sign}) / {DEEPEST * k / SHADES:.2f})}}"
+        for name, sign in (("a", "above"), ("b", "below"))
+        for k in range(1, SHADES + 1)
+    )
 
 
 def module_css(shade: str) -> str:

@@ -30,7 +30,7 @@ def png_uri(rgba: NDArray[np.uint8]) -> str:
     return "data:image/png;base64," + b64encode(content).decode("ascii")
 
 
-def signed_picture(matrix: NDArray[np.float64]) -> str:
+def signed_picture(matrix: NDArray[np.floating]) -> str:
     """Signed values in two hues; zero is clear, so that the page shows through."""
     size = np.abs(np.nan_to_num(matrix))
     top = float(np.quantile(size, BRIGHTEST)) or float(size.max()) or 1.0
