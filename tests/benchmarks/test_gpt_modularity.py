@@ -59,7 +59,7 @@ def test_a_stopped_study_makes_only_the_rows_that_are_missing(study, monkeypatch
     assert row["loss_gap_nats"] == pytest.approx(row["loss"] - rows[0]["loss"], abs=1e-5)
     assert len(row["found_labels"]) == len(row["trained_labels"])
     assert 0 <= row["interface_frac_by_matrix"]["tokens.weight"] <= 1
-    assert row["recipe"]["steps"] == 6
+    assert row["recipe"]["training"]["steps"] == 6
     with pytest.raises(SystemExit, match=r"of another study \(recipe\)"):
         study("cut-tree", 1, "steps=7")
 
