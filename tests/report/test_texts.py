@@ -11,6 +11,7 @@ import torch
 from made_text import HOSTILE, context, direction, effect, empty, explained, full, full_text
 from test_html import Elements
 
+from partwise.audit import AuditReport, ModuleSuspicion
 from partwise.explain import subject_of
 from partwise.explain.values import AttentionProfile
 from partwise.graph.transformer import transformer_map
@@ -234,6 +235,28 @@ def test_a_report_of_eight_modules_stays_below_two_megabytes():
     ]  # fmt: skip
     content = replace(full(), explained=subjects, weights=weights)
     assert len(render_report(content).encode()) < 2e6
+
+
+def test_the_audit_of_a_language_model_speaks_of_tokens():
+    calm = ModuleSuspicion.silent(0, "passed")
+    guilty = ModuleSuspicion(
+        module=1, outcome="flagged", score=0.9, baseline=0.02, siblings=None, p_value=0.001,
+        trigger_inputs=("<b>", "\n"), forced_answer="the token 'x'", evidence=("It takes over.",),
+        effect="answer", interval=(0.8, 0.95),
+    )  # fmt: skip
+    found = AuditReport(
+        outcome="flagged", reasons=(), guilty_module=1, modules=(guilty, calm), repair=None,
+        searched=("2 tokens: 100",),
+    )  # fmt: skip
+    clean = found.model_copy(
+        update={"outcome": "passed", "guilty_module": None, "modules": (calm,)}
+    )
+    html = render_report(replace(full(), audits={"a": found, "b": clean}))
+    text = " ".join(" ".join(Elements(html).text).split())
+    assert "2 tokens can force the token 'x', with a score of 90% on held-out text" in text
+    assert "no sequence of tokens was found that does more than random ones" in text
+    assert '<span class="chip">&lt;b&gt;</span>' in html
+    assert "siblings resist" not in text
 
 
 def test_every_picture_of_text_has_words_and_every_table_a_caption():
