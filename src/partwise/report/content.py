@@ -113,7 +113,7 @@ def _picture(
     masses = None
     if capacity is not None:
         masses = module_shares(capacity.cpu().numpy(), rows, columns, int(labels.max()) + 1)
-    name = f"{block.key}, as {block.applied_by}" if block.applied_by else block.key
+    name = f"{block.parameter}, as {block.applied_by}" if block.applied_by else block.key
     return WeightPicture(name, matrix.numpy(), rows, columns, masses)
 
 
