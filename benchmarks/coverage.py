@@ -192,7 +192,7 @@ class Truth:
         s, measures = self.subject, Measures(self.subject, "final")
         if isinstance(claim, ActivationClaim):
             holds = parse_program(claim.condition).evaluate(s.variables("final")) != 0
-            active = measures.activations()[:, claim.unit] > claim.threshold
+            active = measures.activations(claim.unit) > claim.threshold
             both = (active & holds).sum()
             return float(2 * both / (active.sum() + holds.sum()))
         assert isinstance(claim, ProgramClaim)
@@ -200,7 +200,7 @@ class Truth:
         within = (
             0.1 * measures.spread(claim.head) if s.task.heads[claim.head].kind == "value" else 0.1
         )
-        return float(((given - measures.answers(claim.head)).abs() < within).double().mean())
+        return float(((given - s.answers("final", claim.head)).abs() < within).double().mean())
 
 
 def is_contradicted(verdict: Verdict, truth: float) -> bool:
