@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import string
 from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ CLASSES = {
 BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 SPACE = "\u2581"
 """What sentencepiece writes for a space."""
+BLANK = "\u0120"
+"""What byte-level tokenizers write for a space."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,15 +68,16 @@ def readable(vocabulary: Sequence[str]) -> tuple[str, ...]:
     r"""Tokens as people write them, whatever tokenizer named them.
 
     Byte-level tokenizers write a space as a letter, sentencepiece as a low line. Where two tokens
-    would read alike, all but the first keep their own names.
+    would read alike, all but one keep their own names.
 
     >>> readable(["the", "\u0120the", "\u2581a", "<0x0A>"])
     ('the', ' the', ' a', '\n')
     """
-    taken: set[str] = set()
+    byte_level = any(len(name) > 1 and name[0] == BLANK for name in vocabulary)
+    taken = set(vocabulary)
     found = []
     for name in vocabulary:
-        text = _plain(name)
+        text = _plain(name, byte_level)
         if text in taken:
             text = name
         taken.add(text)
@@ -81,14 +85,15 @@ def readable(vocabulary: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _plain(name: str) -> str:
-    if match := BYTE.fullmatch(name):
+def _plain(name: str, byte_level: bool) -> str:
+    if (match := BYTE.fullmatch(name)) and int(match[1], 16) < 128:
         return chr(int(match[1], 16))
     if SPACE in name:
         return name.replace(SPACE, " ")
     letters = _letters()
-    if all(c in letters for c in name) and any(ord(c) > 255 for c in name):
-        return bytes(letters[c] for c in name).decode("utf-8", "replace")
+    if byte_level and all(c in letters for c in name):
+        with contextlib.suppress(UnicodeDecodeError):  # part of a character
+            return bytes(letters[c] for c in name).decode()
     return name
 
 
