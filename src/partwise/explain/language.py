@@ -22,9 +22,9 @@ from __future__ import annotations
 import ast
 import operator
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 
 import torch
 from torch import Tensor
@@ -195,13 +195,10 @@ def _texts(node: ast.expr) -> str | tuple[str, ...] | None:
         case ast.Constant(value=str() as text) if 0 < len(text) <= MAX_TEXT:
             return text
         case ast.Tuple(elts=parts) | ast.List(elts=parts) if 0 < len(parts) <= MAX_TEXT:
-            texts = tuple(_texts(part) for part in parts)
-            return tuple(t for t in texts if isinstance(t, str)) if _all_text(texts) else None
+            texts = tuple(_texts(part) for part in parts if isinstance(part, ast.Constant))
+            given = tuple(text for text in texts if isinstance(text, str))
+            return given if len(given) == len(parts) else None
     return None
-
-
-def _all_text(values: Sequence[object]) -> bool:
-    return all(isinstance(each, str) for each in values)
 
 
 def _length(values: Mapping[str, Value]) -> int:
@@ -216,7 +213,7 @@ def _evaluate(node: ast.expr, values: Mapping[str, Value]) -> Value:
             return values[name]
         case ast.IfExp():
             return _chosen(
-                _number(node.test, values) != 0,
+                _computed(node.test, values) != 0,
                 _evaluate(node.body, values),
                 _evaluate(node.orelse, values),
             )
@@ -267,12 +264,16 @@ def _holds(op: ast.cmpop, left: Value, right: Value) -> Tensor:
     return _COMPARE[type(op)](left, right).float()
 
 
+def _computed(node: ast.expr, values: Mapping[str, Value]) -> Tensor:
+    """The number that a part of a program gives; a text is refused."""
+    found = _evaluate(node, values)
+    if isinstance(found, Words):
+        raise ProgramError(f"cannot compute with a text: {ast.unparse(node)[:80]!r}")
+    return found
+
+
 def _number(node: ast.expr, values: Mapping[str, Value]) -> Tensor:
-    def value(child: ast.expr) -> Tensor:
-        found = _evaluate(child, values)
-        if isinstance(found, Words):
-            raise ProgramError(f"cannot compute with a text: {ast.unparse(child)[:80]!r}")
-        return found
+    value = partial(_computed, values=values)
 
     match node:
         case ast.Constant(value=number):
