@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from partwise.errors import DataError, OutputError, PartwiseError
+from partwise.errors import OutputError, PartwiseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +37,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 console = Console()
+MOST_TOKENS = 24
 AUDIT_CODES = {"passed": 0, "flagged": 1, "cannot be judged": 3}
 
 TextOption = Annotated[
@@ -58,6 +59,67 @@ SetOption = Annotated[
 ]
 RunArgument = Annotated[
     Path, typer.Argument(help="Directory of a run.", metavar="RUN", show_default=False)
+]
+NetworkArgument = Annotated[
+    str,
+    typer.Argument(
+        help="A run; a language model in Hugging Face's layout, or its hub name; or a file: a "
+        "state dict of linear layers (safetensors, or .pt, .pth, .bin of torch.save), an exported "
+        "program (.pt2), or .onnx.",
+        metavar="RUN_OR_MODEL",
+        show_default=False,
+    ),
+]
+LayersOption = Annotated[
+    str | None,
+    typer.Option(
+        help="A state dict's layers in the order they run, where its names do not tell it.",
+        metavar="NAME,NAME,...",
+    ),
+]
+ActivationOption = Annotated[
+    str | None,
+    typer.Option(
+        help="What stands between a state dict's layers: relu (assumed without it), tanh, "
+        "gelu, silu, sigmoid, leaky_relu or identity.",
+        metavar="NAME",
+    ),
+]
+ReadOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--text",
+        help="Text to read a language model on, as in train; a run's own text without it.",
+        metavar="SOURCE",
+    ),
+]
+ContextOption = Annotated[
+    int | None,
+    typer.Option(help="Tokens of a document, for a pretrained language model.", min=2),
+]
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        help="What a bare network is for: rows (.npz with x and y, .csv, .parquet), or a function "
+        "module:name that gives a task, whose code is run.",
+        metavar="FILE|MODULE:NAME",
+    ),
+]
+TargetOption = Annotated[
+    list[str] | None,
+    typer.Option(help="A column of --data that is to be predicted; may be given several times."),
+]
+FactoryOption = Annotated[
+    str | None,
+    typer.Option(
+        help="A function module:name that makes the network, whose weights the file holds; its "
+        "code is run.",
+        metavar="MODULE:NAME",
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(help="Directory for what is written; a run's own without it."),
 ]
 
 
@@ -93,21 +155,57 @@ def options(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Directory to make.")] = Path("runs/demo"),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Directory to make; runs/demo, or runs/demo-gpt, without it."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything.", min=0)] = 0,
+    gpt: Annotated[
+        bool, typer.Option("--gpt", help="A small GPT of letters and sums, in place of digits.")
+    ] = False,
 ) -> None:
     """Train, take apart, describe, audit and report: the whole way on two real digits.
 
     Example: partwise demo --out runs/demo
+
+    Example: partwise demo --gpt
     """
     from partwise.demo import run_demo
 
     _one_thread()
+    if gpt:
+        return _demo_gpt(out or Path("runs/demo-gpt"), seed)
+    out = out or Path("runs/demo")
     with _progress() as watch:
         result = run_demo(out, seed, watch)
     console.print(_summary_table(result.summary))
     _print_descriptions(result.explained)
     console.print(f"\nReport: [bold]{escape(str(result.report))}[/]")
+
+
+def _demo_gpt(out: Path, seed: int) -> None:
+    from partwise.demo_gpt import run_gpt_demo
+
+    with _progress() as watch:
+        result = run_gpt_demo(out, seed, watch)
+    _print_descriptions(result.explained)
+    _print_audit(result.audit)
+    console.print(_gpt_table(result.summary))
+    console.print(f"\nReport: [bold]{escape(str(result.report))}[/]")
+
+
+def _gpt_table(summary: dict[str, Any]) -> Table:
+    table = Table(title=f"letters and sums, seed {summary['seed']}: {summary['seconds']} s")
+    for column in ("nats per token", "plain twin", "modular twin", "without what joins modules"):
+        table.add_column(column, justify="left" if column == "nats per token" else "right")
+    for stream, plain in summary["plain"].items():
+        table.add_row(
+            stream,
+            f"{plain:.3f}",
+            f"{summary['modular'][stream]:.3f}",
+            f"{summary['without_interface'][stream]:.3f}",
+        )
+    return table
 
 
 @app.command()
@@ -258,44 +356,27 @@ def evaluate(
 
 @app.command()
 def cut(
-    path: Annotated[
-        Path,
-        typer.Argument(
-            help="A run, or a file: a state dict of linear layers (safetensors, or .pt, .pth, .bin "
-            "of torch.save), an exported program (.pt2), or .onnx.",
-            metavar="RUN_OR_FILE",
-            show_default=False,
-        ),
-    ],
+    path: NetworkArgument,
     out: Annotated[
-        Path | None, typer.Option(help="Where to write modules.json for a bare file.")
+        Path | None,
+        typer.Option(help="Where to write modules.json, or a directory for a pretrained model."),
     ] = None,
     in_force: Annotated[
         bool,
         typer.Option("--in-force", help="Take the modules that the training held apart."),
     ] = False,
     method: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="likelihood, which also finds modules that are weakly apart, or newman_q, which "
-            "finds those only that hold more capacity than Newman's Q expects.",
-        ),
-    ] = "likelihood",
-    layers: Annotated[
-        str | None,
-        typer.Option(
-            help="A state dict's layers in the order they run, where its names do not tell it.",
-            metavar="NAME,NAME,...",
+            "finds those only that hold more capacity than Newman's Q expects. Without it, "
+            "newman_q for language models and likelihood for the rest.",
         ),
     ] = None,
-    activation: Annotated[
-        str | None,
-        typer.Option(
-            help="What stands between a state dict's layers: relu (assumed without it), tanh, "
-            "gelu, silu, sigmoid, leaky_relu or identity.",
-            metavar="NAME",
-        ),
-    ] = None,
+    layers: LayersOption = None,
+    activation: ActivationOption = None,
+    text: ReadOption = None,
+    context: ContextOption = None,
 ) -> None:
     """Build the cut tree of a network's weights and find its modules.
 
@@ -306,34 +387,44 @@ def cut(
 
     Example: partwise cut model.safetensors --activation tanh --out modules.json
 
-    Example: partwise cut model.onnx
+    Example: partwise cut openai-community/gpt2 --text a.txt --out runs/gpt2
     """
     from partwise.modules.hierarchy import method_named
     from partwise.stages import cut_run, write_modules
 
-    network = _open_any(path, layers, activation)
+    is_file = out is not None and out.suffix == ".json"
+    if out is not None and is_file and out.exists():
+        raise OutputError(f"{out} exists already; choose another output or remove it first")
+    network = _open(
+        path,
+        layers=layers,
+        activation=activation,
+        texts=text or (),
+        context=context,
+        out=None if is_file else out,
+    )
     if network.origin:
         console.print(escape(network.origin), highlight=False)
     with _progress() as watch:
         graph, found = cut_run(
             network,
             in_force,
-            method_named(method),
+            None if method is None else method_named(method),
             on_step=lambda done, total: watch("find modules", done, total, {}),
         )
-    if out is not None:
-        if out.exists():
-            raise OutputError(f"{out} exists already; choose another output or remove it first")
+    if out is not None and is_file:
         write_modules(out, graph, found)
     _print_modules(graph, found)
-    held = 1 if network.in_force is None else int(network.in_force.max()) + 1
+    if network.is_language_model:
+        _print_layers(network, found)
+    held = 1 if network.in_force is None else network.in_force.modules
     if held > found.modules:
         console.print(f"The training held {held} modules apart: --in-force takes those.")
 
 
 @app.command()
 def explain(
-    run: RunArgument,
+    path: NetworkArgument,
     llm: Annotated[
         bool,
         typer.Option(
@@ -342,12 +433,22 @@ def explain(
             "PARTWISE_LLM_API_KEY say which.",
         ),
     ] = False,
+    text: ReadOption = None,
+    context: ContextOption = None,
+    data: DataOption = None,
+    target: TargetOption = None,
+    factory: FactoryOption = None,
+    out: OutOption = None,
 ) -> None:
-    """Describe each module and interface of a run, and test every claim.
+    """Describe each module and interface of a network, and test every claim.
 
     Exit code 1 if no part could be described; what was there before is kept.
 
     Example: partwise explain runs/demo/modular
+
+    Example: partwise explain models/gpt2 --text a.txt --out runs/gpt2
+
+    Example: partwise explain net.safetensors --data rows.csv --target price --out runs/mine
     """
     from partwise.explain import Failed
     from partwise.stages import explain_run
@@ -357,19 +458,35 @@ def explain(
         if writer is not None:
             most = int(writer.limits.deadline_s)
             writer.on_wait = lambda left: watch("silent server", most - int(left), most, {})
-        network = _open(run)
+        network = _open(
+            path,
+            texts=text or (),
+            context=context,
+            data=data,
+            targets=target or (),
+            factory=factory,
+            out=out,
+        )
         explained = explain_run(
             network, writer, on_step=lambda done, total: watch("describe", done, total, {})
         )
     _print_descriptions(explained)
-    if all(isinstance(each.description, Failed) for each in explained):
+    if explained and all(isinstance(each.description, Failed) for each in explained):
         console.print("Every description failed; earlier ones were kept.")
         raise typer.Exit(1)
 
 
 @app.command()
-def audit(run: RunArgument) -> None:
-    """Search a run's network for behaviour that it should not have.
+def audit(
+    path: NetworkArgument,
+    text: ReadOption = None,
+    context: ContextOption = None,
+    data: DataOption = None,
+    target: TargetOption = None,
+    factory: FactoryOption = None,
+    out: OutOption = None,
+) -> None:
+    """Search a network for behaviour that it should not have.
 
     Exit code 0 if everything was searched and nothing found (passed), 1 if a module was flagged,
     3 if the network cannot be judged: something was not searched, or could not be told.
@@ -378,20 +495,46 @@ def audit(run: RunArgument) -> None:
     """
     from partwise.stages import audit_run
 
-    verdict = audit_run(_open(run))
+    network = _open(
+        path,
+        texts=text or (),
+        context=context,
+        data=data,
+        targets=target or (),
+        factory=factory,
+        out=out,
+    )
+    verdict = audit_run(network)
     _print_audit(verdict)
     raise typer.Exit(AUDIT_CODES[verdict.outcome])
 
 
 @app.command()
-def report(run: RunArgument) -> None:
-    """Write a run's report.html from whatever its stages have left.
+def report(
+    path: NetworkArgument,
+    text: ReadOption = None,
+    context: ContextOption = None,
+    data: DataOption = None,
+    target: TargetOption = None,
+    factory: FactoryOption = None,
+    out: OutOption = None,
+) -> None:
+    """Write a network's report.html from whatever its stages have left.
 
     Example: partwise report runs/demo/modular
     """
     from partwise.stages import report_run
 
-    console.print(f"Report: [bold]{escape(str(report_run(_open(run))))}[/]")
+    network = _open(
+        path,
+        texts=text or (),
+        context=context,
+        data=data,
+        targets=target or (),
+        factory=factory,
+        out=out,
+    )
+    console.print(f"Report: [bold]{escape(str(report_run(network)))}[/]")
 
 
 def _one_thread() -> None:
@@ -401,23 +544,15 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _open(path: Path) -> Network:
-    """The network of a run."""
-    from partwise.stages import open_network
-
-    if path.is_file():
-        raise DataError(f"{path} is a file, which only cut takes; give the directory of a run")
-    _one_thread()
-    return open_network(path)
-
-
-def _open_any(path: Path, layers: str | None, activation: str | None) -> Network:
-    """The network of a run or a file, with what the options say of it."""
+def _open(path: str, layers: str | None = None, **options: Any) -> Network:
+    """The network of a run, a file or a pretrained model, with what the options say of it."""
+    from partwise import cli_gpt
     from partwise.stages import open_network
 
     _one_thread()
+    cli_gpt.quiet()
     order = None if layers is None else [name.strip() for name in layers.split(",")]
-    return open_network(path, order, activation)
+    return open_network(path, order, **options)
 
 
 def _recipe(name: str | None, settings: list[str], seed: int | None) -> Any:
@@ -524,6 +659,25 @@ def _print_modules(graph: UnitGraph, found: Hierarchy) -> None:
         table.add_row(str(k), str(size), f"{volume:.1%}", f"{leaves:.2%}")
     console.print(table)
     console.print(_significance_words(found))
+
+
+def _print_layers(network: Network, found: Hierarchy) -> None:
+    """A language model's modules: their tokens, and heads and neurons by layer."""
+    from partwise.tasks import Text
+
+    data = network.data if network.has_data else None
+    words = data.vocabulary if isinstance(data, Text) else None
+    for k in range(found.modules):
+        own = found.labels == k
+        parts = []
+        for group in network.units.groups:
+            count = int(own[group.start : group.stop].sum())
+            if count and group.kind == "token" and words is not None:
+                named = [words[i] for i in range(len(group)) if own[group.start + i]][:MOST_TOKENS]
+                parts.append(f"{count} tokens ({' '.join(map(repr, named))})")
+            elif count:
+                parts.append(f"{count} in {group.name}")
+        console.print(f"module {k}: {escape(', '.join(parts))}", highlight=False)
 
 
 def _significance_words(found: Hierarchy) -> str:

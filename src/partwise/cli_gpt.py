@@ -74,7 +74,7 @@ def eval_command(
     """`partwise eval`."""
     from partwise.runs import evaluate
 
-    _quiet()
+    quiet()
     found = evaluate(run, baseline, tasks, limit=limit, interface=interface)
     for sentence in found.sentences():
         console.print(escape(sentence), highlight=False)
@@ -99,7 +99,7 @@ def _run(
 ) -> None:
     from partwise.train import RunDirectory
 
-    _quiet()
+    quiet()
     try:
         with progress() as watch:
             start(watch=lambda step, metrics: watch("train", step, steps, dict(metrics)))
@@ -117,7 +117,7 @@ def _run(
     )
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """An error is one line here; what libraries log beside it says nothing more."""
     os.environ.setdefault("HF_HUB_VERBOSITY", "critical")  # read when the library is imported
     for name in QUIET:

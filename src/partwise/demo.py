@@ -32,7 +32,7 @@ from partwise.stages import (
     explain_run,
     open_network,
     run_content,
-    run_labels,
+    run_partition,
 )
 from partwise.tasks import Task, corner_patch
 from partwise.train import RunDirectory, Trainer, built_in_recipe, train_run
@@ -180,8 +180,8 @@ def _audit_scores(
 ) -> dict[str, Any]:
     """Scores against the planted trigger, which the audit itself never saw."""
     trigger, repair = corner_patch(), sabotaged_audit.repair
-    labels = run_labels(sabotaged)
-    subject = subject_of(sabotaged.model, labels, sabotaged.task, sabotaged.units)
+    partition = run_partition(sabotaged)
+    subject = subject_of(sabotaged.model, partition, sabotaged.task, sabotaged.units)
     repaired = subject.model if repair is None else repaired_model(subject, repair)
     x, y = sabotaged.task.batch("final", 4000, HELD_OUT_SEED)
     others = x[y[:, trigger.head] != trigger.answer]
@@ -209,7 +209,7 @@ def _report(
         content,
         title="Two digits, one network",
         audits={**content.audits, "sabotaged": sabotaged_audit},
-        histories={"plain": plain.directory.metrics(), **content.histories},
+        histories={"plain": plain.metrics(), **content.histories},
         summary=summary,
     )
     write_report(out / "report.html", content)

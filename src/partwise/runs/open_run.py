@@ -6,7 +6,7 @@ run still opens whose training cannot be resumed by this version.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from partwise.errors import CheckpointError, DataError
 from partwise.graph import UnitMap
 from partwise.modules import Partition
-from partwise.tasks import Data, task_named
-from partwise.train.data import Loaded, Vocabulary, load_data
+from partwise.tasks import Data, Text, task_named
+from partwise.tasks.streams import Corpus
+from partwise.train.data import Loaded, Vocabulary, load_data, text_of
 from partwise.train.gpt import GPT, GPTConfig
 from partwise.train.hf import load_pretrained, load_tokenizer
 from partwise.train.loop import part_of
@@ -28,6 +29,7 @@ from partwise.train.network import load_weights, with_tied
 from partwise.train.recipe import GPTModel, PretrainedModel, Recipe
 from partwise.train.run_directory import RunDirectory
 from partwise.train.run_files import MODEL, is_run
+from partwise.train.text import known_corpus, pretrained_corpus
 
 CLEAN_TASK = {"digits-pair-sabotaged": "digits-pair"}
 """Tasks whose training data was tampered with -> what the network is for."""
@@ -64,6 +66,25 @@ class OpenRun:
             DataError: if a text is gone or has changed since.
         """
         return self._loaded.data
+
+    def read(self, sources: Sequence[str]) -> Text:
+        """Other text in the tokens that the network was trained on.
+
+        Raises:
+            DataError: if a source is missing, damaged or too short, or in other tokens, or the
+                network is no language model.
+        """
+        if self.kind != "text":
+            raise DataError(f"{self.path} holds no language model; leave out --text")
+
+        def encode(texts: dict[str, str]) -> Corpus:
+            known = _vocabulary(self)
+            if known is not None:
+                return pretrained_corpus(texts, known.tokenizer, known.size)
+            assert isinstance(self.data, Text)
+            return known_corpus(texts, self.data.corpus.vocabulary, self.tokenizer)
+
+        return text_of(sources, self.recipe.context, encode)
 
     @property
     def tokenizer(self) -> Any:

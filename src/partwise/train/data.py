@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,27 @@ def load_data(
         return Loaded(made)
     assert data.task is not None
     return Loaded(task_named(data.task))
+
+
+def text_of(
+    sources: Sequence[str], context: int, encode: Callable[[dict[str, str]], Corpus]
+) -> Text:
+    """Text sources in tokens that are known already.
+
+    Args:
+        sources: as `read_source` takes them; each is a stream.
+        context: tokens of a document.
+        encode: stream name -> text, to a corpus.
+
+    Raises:
+        DataError: if a source is missing, damaged or too short, or in other tokens.
+    """
+    contents: dict[str, str] = {}
+    for source in sources:
+        contents[source_name(source, contents)] = read_source(source)
+    corpus = encode(contents)
+    _refuse_short_text(corpus, context)
+    return Text(corpus, context, ", ".join(contents))
 
 
 def _texts(recipe: Recipe, vocabulary: Vocabulary | None, known: Mapping[str, str]) -> Loaded:

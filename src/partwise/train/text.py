@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from partwise.errors import DataError, MissingExtraError
 from partwise.tasks.streams import Corpus, Stream
 
+KNOWN_FRAC = 0.9  # of the characters of a text that the network must know
 FILLED_FRAC = 0.9  # an embedding table is padded by less than a tenth
 OWN_FRAC = 0.9  # a token belongs to a stream that holds this share of its occurrences
 
@@ -45,6 +47,32 @@ def bpe_corpus(texts: dict[str, str], size: int) -> tuple[Corpus, Any]:
     ids = {name: tokenizer.encode(text).ids for name, text in texts.items()}
     names = [str(tokenizer.id_to_token(i)) for i in range(tokenizer.get_vocab_size())]
     return encoded_corpus(ids, names), tokenizer
+
+
+def known_corpus(texts: dict[str, str], vocabulary: Sequence[str], tokenizer: Any) -> Corpus:
+    """Streams in the tokens of a small GPT that was trained already.
+
+    Args:
+        texts: stream name -> its text.
+        vocabulary: name of every token.
+        tokenizer: of the byte-level BPE; None where a token is a character.
+
+    Raises:
+        DataError: if a tenth of a text's characters are no tokens of the network.
+    """
+    if tokenizer is not None:
+        ids = {name: list(tokenizer.encode(text).ids) for name, text in texts.items()}
+        return encoded_corpus(ids, list(vocabulary))
+    code = {character: k for k, character in enumerate(vocabulary)}
+    ids = {name: [code[c] for c in text if c in code] for name, text in texts.items()}
+    for name, text in texts.items():
+        strange = sorted({c for c in text if c not in code})
+        if len(ids[name]) < KNOWN_FRAC * len(text):
+            raise DataError(
+                f"the network does not know {len(strange)} characters of stream '{name}', such as "
+                f"{strange[0]!r}; give text in its own {len(vocabulary)} characters"
+            )
+    return encoded_corpus(ids, list(vocabulary))
 
 
 def encoded_corpus(ids: dict[str, list[int]], names: list[str]) -> Corpus:
