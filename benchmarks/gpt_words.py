@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.records import Record, Row, append_row, read_record, read_rows, told
+from benchmarks.records import Record, Row, append_row, machine, read_record, read_rows, told
 from benchmarks.tables import filled
 from partwise.capability.language import (
     FOUND_INFLATIONS,
@@ -264,7 +264,7 @@ def run_one(
     train(trainer)
     labels = trainer.penalty.labels.numpy() if kind == "modular" else best_split(trainer, modules)
     row = row_of(streams, seed, kind, trainer, labels)
-    return row | {"seconds": time.perf_counter() - start}
+    return row | {"seconds": time.perf_counter() - start, "commit": machine()["commit"]}
 
 
 def main() -> None:
