@@ -5,9 +5,11 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from coded_letters import coded_text, trained
 from torch import nn
 
-from partwise.explain import subject_of
+from partwise.explain import ProgramWriter, subject_of
+from partwise.explain.explain import explain_subject
 from partwise.tasks import task_from_arrays
 
 LABELS = np.array([0, 0, 1, 1, 0, 1, 0, 1])  # inputs, hidden, outputs
@@ -35,3 +37,17 @@ def and_or_task():
 @pytest.fixture
 def subject():
     return subject_of(and_or_network(), LABELS, and_or_task())
+
+
+@pytest.fixture(scope="session")
+def coded():
+    """A trained GPT whose modules are known by construction; see `coded_letters`."""
+    text = coded_text()
+    model, labels = trained(text)
+    return subject_of(model, labels, text, samples=6144)
+
+
+@pytest.fixture(scope="session")
+def described(coded):
+    """What the built-in writer says of it, with the verdicts."""
+    return explain_subject(coded, ProgramWriter())
