@@ -63,7 +63,8 @@ def _mask(subject: Subject, split: Split, pattern: str) -> Tensor:
     if pattern in ("previous token", "current token"):
         return (back == (pattern == "previous token")).expand(len(x), -1, -1)
     if pattern.startswith("back ") and pattern[5:].isdecimal():
-        return (back == int(pattern[5:])).expand(len(x), -1, -1)
+        far = min(int(pattern[5:]), len(here))  # torch compares with no number that is too large
+        return (back == far).expand(len(x), -1, -1)
     if pattern == "same token":
         return (x[:, :, None] == x[:, None]) & earlier
     if pattern == "induction":
