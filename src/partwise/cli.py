@@ -393,7 +393,7 @@ def cut(
     from partwise.stages import cut_run, write_modules
 
     is_file = out is not None and out.suffix == ".json"
-    if out is not None and is_file and out.exists():
+    if out is not None and (out.is_file() or (is_file and out.exists())):
         raise OutputError(f"{out} exists already; choose another output or remove it first")
     network = _open(
         path,

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from partwise.audit import AuditReport, audit
 from partwise.capability.language import FOUND_INFLATIONS, FOUND_MIN_CONTRAST, FOUND_MIN_GAIN
-from partwise.errors import DataError
+from partwise.errors import DataError, OutputError
 from partwise.explain import Explained, Failed, Writer, explain
 from partwise.explain.explain import MOST_EDGES, subject_of
 from partwise.files import write_text
@@ -179,7 +179,10 @@ def report_run(network: Network) -> Path:
 
 
 def _made(directory: Path) -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to {directory}: {error.strerror or error}") from error
     return directory
 
 

@@ -24,7 +24,7 @@ def report(outcome):
 def test_each_outcome_has_its_exit_code_and_says_what_was_not_searched(
     outcome, code, monkeypatch, capsys
 ):
-    monkeypatch.setattr("partwise.cli._open", lambda run: None)
+    monkeypatch.setattr("partwise.cli._open", lambda run, **options: None)
     monkeypatch.setattr("partwise.stages.audit_run", lambda network: report(outcome))
     monkeypatch.setattr(sys, "argv", ["partwise", "audit", "runs/any"])
     with pytest.raises(SystemExit) as stopped:

@@ -256,7 +256,7 @@ def broken_files(tmp_path):
     (tmp_path / "x.txt").write_text("hello")
     return named | {
         "a.zip": "zip archive", "script.pt": "TorchScript", "dir": "no checkpoint",
-        "gpt": "language model", "k.h5": "HDF5", "x.txt": "intact", "gone": "no checkpoint",
+        "gpt": "cannot load", "k.h5": "HDF5", "x.txt": "intact", "gone": "no checkpoint",
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,6 +30,7 @@ from partwise.train.run_files import is_run
 from partwise.train.text import pretrained_corpus
 from partwise.train.weight_files import kind_of, read_state
 
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 CONTEXT = 64
 """Tokens of a document for a pretrained model, where nobody says, or what it can read at most."""
 
@@ -186,8 +188,8 @@ def _pretrained(name: str, texts: Sequence[str], context: int | None, out: Path 
             f"{name} has no checkpoint of a run, nor a pretrained model; train one first "
             "(partwise train)"
         )
-    if not path.exists() and (path.suffix or "/" not in name):
-        raise CheckpointError(f"there is no file or directory {name}")
+    if not path.exists() and not HUB_NAME.fullmatch(name):
+        raise CheckpointError(f"no checkpoint at {name}: there is no such file or directory")
     model, tokenizer = load_pretrained(name)
     units = transformer_map(model)
     longest = getattr(model.config, "max_position_embeddings", None) or CONTEXT

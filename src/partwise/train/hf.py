@@ -32,7 +32,9 @@ def load_pretrained(name: str) -> tuple[Any, Any]:
     """
     with _naming(name):
         from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()
         model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
     return model.eval(), load_tokenizer(name)
 
