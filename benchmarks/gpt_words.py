@@ -300,7 +300,7 @@ def main() -> None:
                 modules = max(2, row["modules"])
     if args.page:
         text, record = args.page.read_text(encoding="utf-8"), read_record(args.json)
-        for name, table in (("words-table", words_table), ("interfaces-table", interfaces_table)):
+        for name, table in TABLES.items():
             text = filled(text, name, table(record))
         args.page.write_text(text, encoding="utf-8")
 
@@ -359,6 +359,28 @@ def _of_all(row: Row, name: str) -> str:
     return f"{control['supported']} of {total}"
 
 
+def kinds_table(record: Record) -> str:
+    """How many claims of each kind held of their own modules and of wrong ones, in Markdown."""
+    columns = [(kind, name) for kind in KINDS for name in ("own", "swapped", "random")]
+    columns = [each for each in columns if each[0] == "modular" or each[1] != "random"]
+    found: dict[str, dict[tuple[str, str], list[int]]] = {}
+    for row in record.rows:
+        if row["streams"] != "letters,digits":
+            continue
+        tested = {name: control["by_kind"] for name, control in row["controls"].items()}
+        for name, kinds in {"own": row["by_kind"], **tested}.items():
+            for claim, outcomes in kinds.items():
+                total = found.setdefault(claim, {}).setdefault((row["kind"], name), [0, 0])
+                total[0] += outcomes["supported"]
+                total[1] += sum(outcomes.values())
+    lines = ["| kind of claim | " + " | ".join(f"{kind}, {name}" for kind, name in columns) + " |"]
+    lines.append("|" + " --- |" * (len(columns) + 1))
+    for claim, totals in found.items():
+        cells = ["{} of {}".format(*totals[each]) if each in totals else "" for each in columns]
+        lines.append(f"| {claim.replace('_', ' ')} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def interfaces_table(record: Record) -> str:
     """What each direction of three streams' interfaces carries, as a Markdown table."""
     rows = [row for row in record.rows if row["streams"] != "letters,digits"]
@@ -385,6 +407,14 @@ def _slice(direction: Row) -> str:
     sign = "≥" if direction["relation"] == "at least" else "≤"
     where = direction["where"].removeprefix("stream == ").replace("next in", "next:").strip("'")
     return f"{where} {sign} {direction['amount']:g}"
+
+
+TABLES = {
+    "words-table": words_table,
+    "kinds-table": kinds_table,
+    "interfaces-table": interfaces_table,
+}
+"""The mark of each table on the page, and what makes it."""
 
 
 if __name__ == "__main__":
