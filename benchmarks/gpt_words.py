@@ -299,10 +299,15 @@ def main() -> None:
             if kind == "modular":
                 modules = max(2, row["modules"])
     if args.page:
-        text, record = args.page.read_text(encoding="utf-8"), read_record(args.json)
-        for name, table in TABLES.items():
-            text = filled(text, name, table(record))
+        text = with_tables(args.page.read_text(encoding="utf-8"), read_record(args.json))
         args.page.write_text(text, encoding="utf-8")
+
+
+def with_tables(text: str, record: Record) -> str:
+    """A page with its tables made anew."""
+    for name, table in TABLES.items():
+        text = filled(text, name, table(record))
+    return text
 
 
 def _named(key: Row) -> dict[str, Any]:

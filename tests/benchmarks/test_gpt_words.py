@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks import gpt_words
-from benchmarks.records import Record
+from benchmarks.records import RESULTS, Record, read_record
+from benchmarks.tables import ROOT
 from partwise.explain.claims import ActivationClaim, AttendsClaim, EffectClaim
 from partwise.explain.explain import subject_of
 from partwise.explain.subject import Part
@@ -131,3 +132,9 @@ def test_tables_say_what_rows_say():
     assert (
         "| 7 | problems (1) reads letters (0) | problems ≥ 0.5 |  | next: DIGITS ≤ 0.5 |" in table
     )
+
+
+def test_the_page_shows_the_record():
+    page = ROOT / "docs/design/gpt-words.md"
+    text = page.read_text(encoding="utf-8")
+    assert gpt_words.with_tables(text, read_record(RESULTS / "gpt_words.jsonl")) == text
