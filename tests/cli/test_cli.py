@@ -148,7 +148,7 @@ def bad_calls(tmp_path, run):
         ("cut", tmp_path / "pickle.pt"): "no state dict (a)",
         ("cut", tmp_path / "nan.safetensors"): "NaN",
         ("cut", run, "--out", tmp_path / "taken" / "file"): "exists already",
-        ("explain", tmp_path / "nan.safetensors"): "give --data",
+        ("explain", tmp_path / "nan.safetensors"): "NaN",
         ("explain", tmp_path / "good.safetensors"): "give --data",
         ("audit", tmp_path / "good.safetensors"): "give --data",
         ("report", tmp_path / "good.safetensors"): "--out",

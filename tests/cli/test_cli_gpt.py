@@ -241,3 +241,55 @@ def test_help_of_gpt_commands_shows_an_example(command, monkeypatch, capsys):
     code, said, _ = partwise(monkeypatch, capsys, command, "--help")
     assert code == 0
     assert "Example: partwise" in said
+
+
+STAGES = {
+    "cut": "modules.json",
+    "explain": "descriptions.jsonl",
+    "audit": "audit.json",
+    "report": "report.html",
+}
+
+
+def test_every_verb_works_on_a_gpts_run(folder, run, monkeypatch, capsys):
+    for verb, file in STAGES.items():
+        code, _, error = partwise(monkeypatch, capsys, verb, run)
+        assert code in ((0, 1, 3) if verb == "audit" else (0,)), (verb, error)
+        assert (run / file).is_file(), verb
+    other = folder / "other"
+    read = ("--text", folder / "digits.txt", "--out", other)
+    assert partwise(monkeypatch, capsys, "explain", run, *read)[0] == 0
+    assert (other / "descriptions.jsonl").is_file()
+
+
+def test_every_verb_works_on_a_pretrained_directory(folder, monkeypatch, capsys):
+    read = (folder / "gpt2", *texts(folder), "--out", folder / "read")
+    for verb, file in STAGES.items():
+        code, _, error = partwise(monkeypatch, capsys, verb, *read)
+        assert code in ((0, 1, 3) if verb == "audit" else (0,)), (verb, error)
+        assert (folder / "read" / file).is_file(), verb
+    code, said, _ = partwise(monkeypatch, capsys, "cut", folder / "gpt2")
+    assert code == 0
+    assert "41 in tokens" in flat(said)
+
+
+def test_what_does_not_fit_a_language_model_ends_in_one_line(folder, run, monkeypatch, capsys):
+    (folder / "strange.txt").write_text("ЖЩЮ " * 500)
+    read = ("--text", folder / "letters.txt")
+    made = folder / "foreign"
+    made.mkdir()
+    (made / "modules.json").write_text((run / "modules.json").read_text())
+    calls = {
+        ("explain", folder / "gpt2", "--out", folder / "a"): "give --text",
+        ("explain", folder / "gpt2", *read): "--out",
+        ("explain", run, "--text", folder / "strange.txt"): "characters of stream 'strange'",
+        ("explain", folder / "gpt2", *read, "--out", made): "modules.json describes",
+        ("cut", folder / "gpt2", *read, "--context", 99): "--context 99",
+        ("cut", folder / "gptj"): "cannot read the architecture",
+        ("cut", run, "--layers", "0"): "leave out --layers",
+        ("explain", run, "--data", "a.csv"): "leave out --data",
+    }
+    for arguments, words in calls.items():
+        code, _, error = partwise(monkeypatch, capsys, *arguments)
+        assert code == 2, arguments
+        assert words in flat(error).splitlines()[-1], (arguments, error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,15 @@ class Measures:
     def among(self) -> Among | None:
         """(b,) bool, the samples that count; None for all."""
         return self.subject.slice(self.split, self.where)
+
+    @property
+    def by_chance(self) -> Measures:
+        """Measures on the rows that chance is measured on; of text, those of the evidence.
+
+        What random interventions do is a level to be beyond, and takes many passes: it is measured
+        once.
+        """
+        return replace(self, split="train", as_on=None) if self.subject.of_text else self
 
     def of_module(self, module: int, head: int) -> Estimate:
         """What holding a module at its means adds to a head's loss."""

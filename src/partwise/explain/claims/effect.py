@@ -44,8 +44,9 @@ class EffectClaim(BaseClaim):
         """What the lesion adds, against random ones of as many units."""
         head, measures = known_head(subject, self.head), measures_on(subject, self.where)
         added = measures.of_module(part.modules[0], head)
-        band = lesion_band(subject, "claims", part.modules[0])
-        change = measures.change_without_module(part.modules[0])
-        chance = band.beyond_elsewhere(head, measures.among, change)
+        random = measures.by_chance
+        band = lesion_band(subject, random.split, part.modules[0])
+        change = random.change_without_module(part.modules[0])
+        chance = band.beyond_elsewhere(head, random.among, change)
         unit = subject.data.heads[head].unit
         return finding(measures, added, self.minimum, "at least", chance, unit)

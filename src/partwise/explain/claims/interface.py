@@ -54,11 +54,12 @@ class InterfaceClaim(BaseClaim):
         pair = part.modules[0], part.modules[1]
         head, measures = known_head(subject, self.head), measures_on(subject, self.where)
         added = measures.of_interface(pair, head, self.reader)
-        unit, among = subject.data.heads[head].unit, measures.among
+        random = measures.by_chance
+        unit, among = subject.data.heads[head].unit, random.among
         if self.relation == "at least":
-            band = wire_band(subject, "claims", pair, "capacity", self.reader)
-            change = measures.change_without_interface(pair, self.reader)
+            band = wire_band(subject, random.split, pair, "capacity", self.reader)
+            change = random.change_without_interface(pair, self.reader)
             chance = band.beyond_elsewhere(head, among, change)
             return finding(measures, added, self.amount, "at least", chance, unit)
-        band = wire_band(subject, "claims", pair, "number", self.reader)
+        band = wire_band(subject, random.split, pair, "number", self.reader)
         return finding(measures, added, self.amount, "at most", band.low(head, among), unit)

@@ -44,6 +44,7 @@ class NoEffectClaim(BaseClaim):
         """The size of what the lesion adds, against random ones of as many units."""
         head, measures = known_head(subject, self.head), measures_on(subject, self.where)
         added = measures.of_module(part.modules[0], head)
-        band = lesion_band(subject, "claims", part.modules[0])
-        chance, unit = band.low(head, measures.among), subject.data.heads[head].unit
+        random = measures.by_chance
+        band = lesion_band(subject, random.split, part.modules[0])
+        chance, unit = band.low(head, random.among), subject.data.heads[head].unit
         return finding(measures, added, self.maximum, "at most", chance, unit)

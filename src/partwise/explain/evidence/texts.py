@@ -53,9 +53,9 @@ MOST_WIRES = 8
 MOST_RULES = 6
 WINDOW = 12
 FARTHEST_BACK = 8
-WORTH = 0.02
-"""Nats from which on an effect is compared with random cuts of as much capacity; smaller ones are
-with as many random wires, which do more."""
+WORTH, GREAT = 0.05, 0.5
+"""Nats from which on an effect is compared with random cuts of as much capacity, and from which on
+no longer with as many random wires, which do more."""
 CONSTANT, OWED = 0.5, 0.2
 """A rule agrees with this share of predictions at least, and loses as much without the module."""
 RULES = ("induced", "token", "prev", "prev2", "prev3")
@@ -169,7 +169,7 @@ def _slice_effect(
     (low, high), (safe_low, safe_high) = found.interval(), careful.interval()
     before = subject.losses("train")[:, 0]
     mean = float((before if among is None else before[torch.from_numpy(among)]).mean())
-    is_large = found.mean >= WORTH
+    is_worth, is_small = found.mean >= WORTH, found.mean < GREAT
     return SliceEffect(
         where=where,
         tokens=len(before) if among is None else int(among.sum()),
@@ -180,8 +180,8 @@ def _slice_effect(
             high=high,
             safe_low=safe_low,
             safe_high=safe_high,
-            chance_low=None if is_large else less().low(0, among),
-            chance_high=more().beyond_elsewhere(0, among, change) if is_large else None,
+            chance_low=less().low(0, among) if is_small else None,
+            chance_high=more().beyond_elsewhere(0, among, change) if is_worth else None,
         ),
     )
 
