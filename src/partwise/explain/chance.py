@@ -9,7 +9,7 @@
 | interface, at least | random wires of as much capacity cut in each layer; of a slice, likewise |
 | activation | a unit that is always on: F1 = 2s / (1 + s), s the share where the condition holds |
 | program | always the network's most frequent answer |
-| next token | that, or the network without the module |
+| next token | the network without the module, which must change these answers beyond others |
 | attends | attention to all earlier tokens alike |
 | promotes | what as many random live units in each layer write |
 """
@@ -102,6 +102,46 @@ def random_members(subject: Subject, module: int, rng: np.random.Generator) -> N
         return held
 
     return _another(drawn, own & subject.live, rng)
+
+
+def is_its_own(subject: Subject, module: int, ids: Tensor, where: str) -> tuple[float, float]:
+    """How much more a lesion changes some predictions than others, and what random ones do.
+
+    Of the evidence, the tokens of the slice that the network predicts so are set against all
+    others: the share of the former whose likeliest token changes, less that of the latter.
+
+    Args:
+        subject: a language model, taken apart.
+        module: held at its means; as many random live units for the comparison.
+        ids: (tokens,) the predictions that are claimed.
+        where: the slice; all tokens if empty.
+
+    Returns:
+        The module's difference, and what all but `OUTER` of the random lesions stay below.
+    """
+
+    def drawn() -> Tensor:
+        rng, found = np.random.default_rng((subject.seed, 42)), []
+        for _ in range(RANDOM_OF_TEXT):
+            held = torch.as_tensor(random_members(subject, module, rng))
+            with subject.holding("train", held) as model:
+                found.append(subject.answers("train", 0, model))
+        return torch.stack(found)
+
+    answers, among = subject.answers("train", 0), subject.slice("train", where)
+    chosen = answers == ids
+    if among is not None:
+        chosen &= torch.from_numpy(among)
+    if not chosen.any() or chosen.all():
+        return 0.0, 1.0  # nothing is singled out
+
+    def difference(without: Tensor) -> Tensor:
+        changed = (without != answers).float()
+        return changed[..., chosen].mean(-1) - changed[..., ~chosen].mean(-1)
+
+    own = difference(subject.answers_without_module("train", module, 0))
+    random = difference(subject.once(("random answers", module), drawn))
+    return float(own), float(np.quantile(random.numpy(), 1 - OUTER))
 
 
 def input_band(subject: Subject, split: Split, inputs: tuple[int, ...]) -> Band:

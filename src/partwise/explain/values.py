@@ -187,6 +187,8 @@ class Rule(_Value):
         agreement: share of the slice's evidence tokens where it does.
         safe: what a test is likely to find at least.
         without: the same share for the network without the module.
+        is_own: whether the module's removal changes these predictions more, beside others, than
+            that of as many random units.
     """
 
     rule: str
@@ -194,6 +196,7 @@ class Rule(_Value):
     agreement: float
     safe: float
     without: float
+    is_own: bool = False
 
 
 class Direction(_Value):

@@ -14,7 +14,13 @@ from typing import Literal
 import numpy as np
 
 from partwise.errors import DataError, ProgramError
-from partwise.explain.claims import Claim, Measured, TooFewError, WrongClaimError
+from partwise.explain.claims import (
+    Claim,
+    Measured,
+    TooFewError,
+    UntellingError,
+    WrongClaimError,
+)
 from partwise.explain.intervals import CONFIDENCE, holm
 from partwise.explain.subject import Part, Subject
 from partwise.explain.values import Evidence, Verdict
@@ -94,7 +100,7 @@ def try_on(subject: Subject, part: Part, claim: Claim) -> Trial:
         found = claim.measured(subject, part)
     except (ProgramError, WrongClaimError, DataError) as error:
         return _failed(claim, subject, str(error), "refuted")
-    except TooFewError as error:
+    except (TooFewError, UntellingError) as error:
         return _failed(claim, subject, str(error), "undecided")
     return (_above if found.direction == "at least" else _within)(claim, subject, found)
 

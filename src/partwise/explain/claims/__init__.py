@@ -10,6 +10,7 @@ from partwise.explain.claims.base import (
     BaseClaim,
     Measured,
     TooFewError,
+    UntellingError,
     WrongClaimError,
     condition_in_words,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "ProgramClaim",
     "PromotesClaim",
     "TooFewError",
+    "UntellingError",
     "WrongClaimError",
     "condition_in_words",
 ]

@@ -27,6 +27,10 @@ class TooFewError(PartwiseError):
     """A claim about too few samples: nothing is decided."""
 
 
+class UntellingError(PartwiseError):
+    """A claim that is as true of random parts: nothing is decided."""
+
+
 class Measured(NamedTuple):
     """A claim's measure on held-out samples.
 

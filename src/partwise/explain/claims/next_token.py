@@ -6,10 +6,12 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from partwise.explain.chance import is_its_own
 from partwise.explain.claims.base import (
     BaseClaim,
     Measured,
     ProgramText,
+    UntellingError,
     Where,
     checked_program,
     finding,
@@ -44,14 +46,31 @@ class NextTokenClaim(BaseClaim):
 
     def measured(self, subject: Subject, part: Part) -> Measured:
         """The share of agreement, against the commonest answer and the network without it."""
-        measures = measures_on(subject, self.where)
+        measures, module = measures_on(subject, self.where), part.modules[0]
         given = parse_program(self.rule).evaluate_text(subject.variables("claims"))
         ids = given.over(subject.text.vocabulary).float()
         agreement, commonest = measures.of_program(ids, 0)
-        without = subject.answers_without_module("claims", part.modules[0], 0) == ids
+        if agreement.mean >= self.agreement:
+            self._refuse_common(subject, module)
+        without = subject.answers_without_module("claims", module, 0) == ids
         chosen = without if measures.among is None else without[measures.among]
         chance = max(commonest if _varies(self.rule) else 0.0, float(chosen.float().mean()))
         return finding(measures, agreement, self.agreement, "at least", chance, "of tokens")
+
+    def _refuse_common(self, subject: Subject, module: int) -> None:
+        """Stops where lesions of random units single these predictions out as much.
+
+        Raises:
+            UntellingError: naming how much more these predictions change than others.
+        """
+        given = parse_program(self.rule).evaluate_text(subject.variables("train"))
+        ids = given.over(subject.text.vocabulary).float()
+        own, random = is_its_own(subject, module, ids, self.where)
+        if own <= random:
+            raise UntellingError(
+                f"its lesion changes these predictions {own:.0%} more often than others, those of "
+                f"as many random units {random:.0%}"
+            )
 
 
 def _varies(rule: str) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from partwise.explain.attention import PATTERNS, attended, pattern_mask, place_of
-from partwise.explain.chance import Band, lesion_band, wire_band
+from partwise.explain.chance import Band, is_its_own, lesion_band, wire_band
 from partwise.explain.contribution import promoted, promotion, random_promotions
 from partwise.explain.evidence.graphs import boundary, hidden_of, units_by_layer
 from partwise.explain.evidence.slices import (
@@ -367,7 +367,14 @@ def _rules(subject: Subject, module: int) -> tuple[Rule, ...]:
         *_copying_rules(subject, answers, without),
     ]
     found.sort(key=lambda rule: rule.without - rule.safe)
-    return tuple(found[:MOST_RULES])
+    return tuple(_beside_random(subject, module, rule) for rule in found[:MOST_RULES])
+
+
+def _beside_random(subject: Subject, module: int, rule: Rule) -> Rule:
+    given = parse_program(rule.rule).evaluate_text(subject.variables("train"))
+    ids = given.over(subject.text.vocabulary).float()
+    own, random = is_its_own(subject, module, ids, rule.where)
+    return rule.model_copy(update={"is_own": own > random})
 
 
 def _constant_rules(subject: Subject, answers: Tensor, without: Tensor) -> list[Rule]:

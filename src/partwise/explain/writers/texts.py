@@ -166,7 +166,7 @@ def _rule_claims(text: TextEvidence) -> Sequence[Claim]:
     return [
         NextTokenClaim(rule=rule.rule, where=rule.where, agreement=down(rule.safe))
         for rule in text.rules
-        if rule.safe > rule.without
+        if rule.safe > rule.without and rule.is_own
     ][:MOST_RULES]
 
 
