@@ -458,15 +458,7 @@ def explain(
         if writer is not None:
             most = int(writer.limits.deadline_s)
             writer.on_wait = lambda left: watch("silent server", most - int(left), most, {})
-        network = _open(
-            path,
-            texts=text or (),
-            context=context,
-            data=data,
-            targets=target or (),
-            factory=factory,
-            out=out,
-        )
+        network = _open_with_data(path, text, context, data, target, factory, out)
         explained = explain_run(
             network, writer, on_step=lambda done, total: watch("describe", done, total, {})
         )
@@ -495,15 +487,7 @@ def audit(
     """
     from partwise.stages import audit_run
 
-    network = _open(
-        path,
-        texts=text or (),
-        context=context,
-        data=data,
-        targets=target or (),
-        factory=factory,
-        out=out,
-    )
+    network = _open_with_data(path, text, context, data, target, factory, out)
     verdict = audit_run(network)
     _print_audit(verdict)
     raise typer.Exit(AUDIT_CODES[verdict.outcome])
@@ -525,15 +509,7 @@ def report(
     """
     from partwise.stages import report_run
 
-    network = _open(
-        path,
-        texts=text or (),
-        context=context,
-        data=data,
-        targets=target or (),
-        factory=factory,
-        out=out,
-    )
+    network = _open_with_data(path, text, context, data, target, factory, out)
     console.print(f"Report: [bold]{escape(str(report_run(network)))}[/]")
 
 
@@ -553,6 +529,27 @@ def _open(path: str, layers: str | None = None, **options: Any) -> Network:
     cli_gpt.quiet()
     order = None if layers is None else [name.strip() for name in layers.split(",")]
     return open_network(path, order, **options)
+
+
+def _open_with_data(
+    path: str,
+    text: list[str] | None,
+    context: int | None,
+    data: str | None,
+    target: list[str] | None,
+    factory: str | None,
+    out: Path | None,
+) -> Network:
+    """The network that explain, audit and report are asked about."""
+    return _open(
+        path,
+        texts=text or (),
+        context=context,
+        data=data,
+        targets=target or (),
+        factory=factory,
+        out=out,
+    )
 
 
 def _recipe(name: str | None, settings: list[str], seed: int | None) -> Any:

@@ -103,7 +103,7 @@ def _texts(out: Path, seed: int) -> list[str]:
     """Writes the two streams; returns their paths."""
     from pydoc_data.topics import topics
 
-    letters = " ".join(letters_of("\n".join(topics[name] for name in sorted(topics))).split(" "))
+    letters = letters_of("\n".join(topics[name] for name in sorted(topics)))
     streams = {"letters": letters, "digits": sums(SUMS, np.random.default_rng(seed))}
     for name, text in streams.items():
         write_text(out / f"{name}.txt", text)

@@ -29,7 +29,6 @@ Made = TypeVar("Made")
 ROWS = "(a value per unit and row; wrap a network of pictures so that it takes flat rows)"
 Wires = dict[str, Tensor]
 """Parameter name -> which of its entries stay, as `MaskedRun` wants them."""
-PARTS = {"head": "head", "neuron": "neuron"}
 
 
 class Part(NamedTuple):
@@ -258,15 +257,11 @@ class Subject:
         return self.is_held & (spread > 1e-6) & (self.graph.degrees() > 0)
 
     def activity(self, split: Split) -> Tensor:
-        """(b, hidden) value of each hidden unit at each sample; of text, what it sends there."""
-        x = self.rows(split).x
-        hidden = self.units.hidden
-        if self.of_text:
-            return self.once(
-                ("activity", split),
-                lambda: values_per_token(self.model, self.units, x, hidden),
-            )
-        return self.lesions.activations(x)[:, torch.as_tensor(hidden)]
+        """(tokens, hidden) what each hidden unit of a language model sends at each token."""
+        x, hidden = self.text_rows(split).x, self.units.hidden
+        return self.once(
+            ("activity", split), lambda: values_per_token(self.model, self.units, x, hidden)
+        )
 
     def activity_of(self, split: Split, unit: int) -> Tensor:
         """(b,) value of a hidden unit at each sample, or of an input.
@@ -404,6 +399,15 @@ class Subject:
         """What a program may read of a split, each (b,)."""
         rows = self.rows(split)
         return self.once(("variables", split), lambda: self.data.variables(rows))  # type: ignore[arg-type]
+
+    def tokens_given(self, split: Split, rule: str) -> Tensor:
+        """(tokens,) the token that a rule gives at each, as a float; -1 where it gives none.
+
+        Raises:
+            ProgramError: if the rule is none, or gives no text.
+        """
+        given = parse_program(rule).evaluate_text(self.variables(split))
+        return given.over(self.text.vocabulary).float()
 
 
 def layer_of(group: UnitGroup) -> int | None:

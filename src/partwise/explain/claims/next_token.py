@@ -47,8 +47,7 @@ class NextTokenClaim(BaseClaim):
     def measured(self, subject: Subject, part: Part) -> Measured:
         """The share of agreement, against the commonest answer and the network without it."""
         measures, module = measures_on(subject, self.where), part.modules[0]
-        given = parse_program(self.rule).evaluate_text(subject.variables("claims"))
-        ids = given.over(subject.text.vocabulary).float()
+        ids = subject.tokens_given("claims", self.rule)
         agreement, commonest = measures.of_program(ids, 0)
         if agreement.mean >= self.agreement:
             self._refuse_common(subject, module)
@@ -63,8 +62,7 @@ class NextTokenClaim(BaseClaim):
         Raises:
             UntellingError: naming how much more these predictions change than others.
         """
-        given = parse_program(self.rule).evaluate_text(subject.variables("train"))
-        ids = given.over(subject.text.vocabulary).float()
+        ids = subject.tokens_given("train", self.rule)
         own, random = is_its_own(subject, module, ids, self.where)
         if own <= random:
             raise UntellingError(

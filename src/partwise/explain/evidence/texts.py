@@ -22,7 +22,7 @@ from partwise.explain.evidence.slices import (
 )
 from partwise.explain.evidence.thresholds import best_threshold, carefully
 from partwise.explain.intervals import Estimate
-from partwise.explain.language import Words, parse_program
+from partwise.explain.language import Words
 from partwise.explain.measures import Measures
 from partwise.explain.slice_words import token_among
 from partwise.explain.subject import Subject
@@ -371,8 +371,7 @@ def _rules(subject: Subject, module: int) -> tuple[Rule, ...]:
 
 
 def _beside_random(subject: Subject, module: int, rule: Rule) -> Rule:
-    given = parse_program(rule.rule).evaluate_text(subject.variables("train"))
-    ids = given.over(subject.text.vocabulary).float()
+    ids = subject.tokens_given("train", rule.rule)
     own, random = is_its_own(subject, module, ids, rule.where)
     return rule.model_copy(update={"is_own": own > random})
 
@@ -413,8 +412,7 @@ def _copying_rules(subject: Subject, answers: Tensor, without: Tensor) -> list[R
 def _kept_rule(subject: Subject, rule: str, where: str, agreed: float, alone: float) -> list[Rule]:
     if subject.sources("train", where) < LEAST_DOCUMENTS:
         return []
-    given = parse_program(rule).evaluate_text(subject.variables("train"))
-    ids = given.over(subject.text.vocabulary).float()
+    ids = subject.tokens_given("train", rule)
     safe, _ = carefully(subject, where).of_program(ids, 0)
     return [Rule(rule=rule, where=where, agreement=agreed, safe=safe.interval()[0], without=alone)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from partwise.explain.attention import place_words
 from partwise.explain.claims import (
@@ -173,30 +174,26 @@ def _rule_claims(text: TextEvidence) -> Sequence[Claim]:
 def _interface_claims(direction: Direction) -> Sequence[Claim]:
     moved = [s for s in direction.slices if s.where and s.spread.least(IDLE)]
     moved.sort(key=lambda each: (not each.where.startswith("stream"), -each.added))
-    claims = list[Claim]()
-    for each in moved[:MOST_EFFECTS]:
-        bound = each.spread.least(IDLE)
-        assert bound is not None
-        claims.append(
-            InterfaceClaim(
-                relation="at least",
-                amount=digits(bound, math.floor),
-                where=each.where,
-                reader=direction.reader,
-            )
-        )
-    for each in _calm(direction.slices)[:MOST_CALM]:
-        bound = each.spread.most(IDLE)
-        assert bound is not None
-        claims.append(
-            InterfaceClaim(
-                relation="at most",
-                amount=digits(bound, math.ceil),
-                where=each.where,
-                reader=direction.reader,
-            )
-        )
-    return claims
+    calm = _calm(direction.slices)[:MOST_CALM]
+    return [
+        *(_carries(direction, s, "at least") for s in moved[:MOST_EFFECTS]),
+        *(_carries(direction, s, "at most") for s in calm),
+    ]
+
+
+def _carries(
+    direction: Direction, effect: SliceEffect, relation: Literal["at least", "at most"]
+) -> InterfaceClaim:
+    """What a direction carries for a slice that moves, or for one that is calm."""
+    at_least = relation == "at least"
+    bound = effect.spread.least(IDLE) if at_least else effect.spread.most(IDLE)
+    assert bound is not None
+    return InterfaceClaim(
+        relation=relation,
+        amount=digits(bound, math.floor if at_least else math.ceil),
+        where=effect.where,
+        reader=direction.reader,
+    )
 
 
 def _direction_words(direction: Direction) -> str:
