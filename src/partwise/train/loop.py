@@ -120,12 +120,16 @@ class Trainer:
         return t.lr * (t.final_frac + (1 - t.final_frac) * (1 + math.cos(math.pi * into)) / 2)
 
     def losses(self) -> Iterator[Tensor]:
-        """Loss of this step's batch, part by part; last of all, the pressures.
+        """Loss of this step's batch, part by part; the last one holds the pressures too.
 
         Their sum is task loss + penalty, sparsity included, however many parts there are.
         """
-        yield from self.objective.losses(self.penalty.step(self.optimizer), self.step)
-        yield self.pressure()
+        parts = self.objective.losses(self.penalty.step(self.optimizer), self.step)
+        last = next(parts)
+        for part in parts:
+            yield last
+            last = part
+        yield last + self.pressure()
 
     def pressure(self) -> Tensor:
         """Penalty and sparsity pressure; the penalty's next step begins after it."""
