@@ -36,6 +36,18 @@ def test_a_masked_run_that_fails_leaves_the_model_as_it_was():
     assert all(a is b for a, b in zip(before, model.parameters(), strict=True))
 
 
+def test_a_masked_run_hands_all_that_it_is_given_to_the_model():
+    model, ids = tied(), torch.arange(8)[None]
+    units = transformer_map(model)
+    run = MaskedRun(model, inside_modules(model, units, torch.arange(units.n) % 2))
+    padded = torch.ones_like(ids).index_fill(1, torch.tensor([0]), 0)
+    found = run(input_ids=ids, attention_mask=padded, output_hidden_states=True)
+    assert len(found.hidden_states) == 2
+    assert torch.equal(found.logits, run(ids, attention_mask=padded).logits)
+    assert not torch.equal(found.logits, run(ids).logits)
+    assert not torch.equal(found.logits, model(input_ids=ids, attention_mask=padded).logits)
+
+
 @pytest.mark.parametrize("make", [small, tied])
 @pytest.mark.parametrize("again", [False, True])
 def test_hooks_mask_as_functional_calls_do(make, again):

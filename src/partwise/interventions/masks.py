@@ -160,7 +160,7 @@ class MaskedRun:
                 else:
                     self._places.append((module._parameters, own, name))
 
-    def __call__(self, *inputs: Tensor) -> Tensor:
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
         """The network's output, differentiable in its weights."""
         before: list[tuple[dict[str, Any], str, Any]] = []
         try:
@@ -172,11 +172,10 @@ class MaskedRun:
                     before.append((table, "bias", table["bias"]))
                     table["bias"] = table["bias"] + self.constants[name]
             with self._masking_uses():
-                output: Tensor = self.model(*inputs)
+                return self.model(*inputs, **named)
         finally:
             for table, own, weight in reversed(before):
                 table[own] = weight
-        return output
 
     @contextlib.contextmanager
     def _masking_uses(self) -> Iterator[None]:
