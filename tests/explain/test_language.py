@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from partwise.errors import ProgramError
-from partwise.explain.language import parse_program
+from partwise.programs.language import parse_program
 
 VALUES = {"x0": torch.tensor([0.0, 1.0, 2.0]), "x1": torch.tensor([2.0, -1.0, 0.5])}
 
@@ -23,6 +23,13 @@ VALUES = {"x0": torch.tensor([0.0, 1.0, 2.0]), "x1": torch.tensor([2.0, -1.0, 0.
         ("max(x0, x1, 1)", [2, 1, 2]),
         ("min(x0, x1)", [0, -1, 0.5]),
         ("abs(x1) + relu(-x1)", [2, 2, 0.5]),
+        ("x0 % 2", [0, 1, 0]),
+        ("x1 % 2", [0, 1, 0.5]),
+        ("x1 // 2", [1, -1, 0]),
+        ("floor(x1) + round(x1)", [4, -2, 0]),
+        ("sum(x0, x1, 1)", [3, 1, 3.5]),
+        ("argmax(x0, x1, 1)", [1, 0, 0]),
+        ("automaton((x0, x1), (1, 2), (1, 2), (0, 2), (2, 2))", [2, 1, 2]),
     ],
 )
 def test_programs_evaluate(text, expected):
@@ -57,7 +64,7 @@ def test_programs_evaluate(text, expected):
         "-" * 100 + "x0",
         "x0" * 5000,
         "exec('1')",
-        "x0 % 2",
+        "x0 << 2",
         "max(*x0)",
         "f'{x0}'",
         "\x00",

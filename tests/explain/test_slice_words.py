@@ -2,8 +2,8 @@
 
 import pytest
 
-from partwise.explain.language import parse_program
 from partwise.explain.slice_words import clause_in_words, slice_in_words, token_among
+from partwise.programs.language import parse_program
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_other_conditions_stand_for_themselves(where):
 
 @pytest.mark.parametrize("tokens", [("a",), ("a", "'", '"', "\n", "\\"), (" the",)])
 def test_a_condition_on_tokens_can_be_read(tokens):
-    from partwise.explain.language import _texts  # what stands to the right of `in`
+    from partwise.programs.evaluate import texts_of  # what stands to the right of `in`
 
     program = parse_program(token_among("next", tokens))
-    assert _texts(program.tree.comparators[0]) == tokens
+    assert texts_of(program.tree.comparators[0]) == tokens

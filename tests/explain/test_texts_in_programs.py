@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from partwise.errors import ProgramError
-from partwise.explain.language import Words, parse_program
+from partwise.programs.language import Words, parse_program
 
 VOCABULARY = ("a", " the", "12", "=", "\n", "é")
 VALUES = {

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from partwise.explain.intervals import EVIDENCE_DRAWS, Resampling
-from partwise.explain.language import parse_program
 from partwise.explain.subject import Subject
+from partwise.programs.language import parse_program
 
 PRICE_PER_PART = 0.001
 LEAST_GAIN = 0.3  # of the distance between guessing and perfect

@@ -1,0 +1,1 @@
+"""Short programs: their language, how they are fitted, priced, put in words and exported."""
