@@ -1,10 +1,12 @@
+import io
 import json
-import os
 import subprocess
 import sys
 import threading
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -31,13 +33,21 @@ min_gain = 0.01
 
 
 def partwise(*arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "partwise", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "COLUMNS": "200", **environment},
-    )
+    """What a call in this process prints, and the exit code that it ends with."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["partwise", *map(str, arguments)])
+        for name, value in {"COLUMNS": "200", **environment}.items():
+            patch.setenv(name, value)
+        with pytest.raises(SystemExit) as done:
+            main()
+    return SimpleNamespace(returncode=done.value.code, stdout=out.getvalue(), stderr=err.getvalue())
+
+
+def process(*arguments):
+    """The same in a process of its own."""
+    command = [sys.executable, "-m", "partwise", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 @pytest.fixture(scope="module")
@@ -159,20 +169,18 @@ def bad_calls(tmp_path, run):
     }
 
 
-def test_bad_input_is_one_line_and_exit_code_2(tmp_path, run, monkeypatch, capsys):
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, run):
     for arguments, named in bad_calls(tmp_path, run).items():
-        monkeypatch.setattr(sys, "argv", ["partwise", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        said = capsys.readouterr().err.strip().splitlines()
-        assert stopped.value.code == 2, (arguments, said)
+        done = partwise(*arguments)
+        said = done.stderr.strip().splitlines()
+        assert done.returncode == 2, (arguments, said)
         assert said[-1].startswith("partwise: "), (arguments, said)
         assert named in said[-1], (arguments, said)
     assert not (tmp_path / "a").exists()
 
 
 def test_an_error_leaves_the_process_with_its_code_and_no_traceback(tmp_path):
-    done = partwise("cut", tmp_path / "gone")
+    done = process("cut", tmp_path / "gone")
     assert done.returncode == 2
     assert done.stderr.startswith("partwise: no checkpoint")
     assert "Traceback" not in done.stderr
