@@ -80,11 +80,15 @@ def _of_queries(model: Any, ids: Tensor) -> list[Tensor]:
 
     with removing(handles):
         model(ids)
-    return [_softmax(q, k) for q, k in zip(written["query"], written["key"], strict=True)]
+    is_causal = getattr(model.config, "causal", True)
+    pairs = zip(written["query"], written["key"], strict=True)
+    return [_softmax(q, k, is_causal) for q, k in pairs]
 
 
-def _softmax(queries: Tensor, keys: Tensor) -> Tensor:
-    """(d, heads, t, t) causal attention of (d, heads, t, c) queries and keys."""
+def _softmax(queries: Tensor, keys: Tensor, is_causal: bool) -> Tensor:
+    """(d, heads, t, t) attention of (d, heads, t, c) queries and keys."""
     scores = queries @ keys.transpose(2, 3) / queries.shape[3] ** 0.5
+    if not is_causal:
+        return scores.softmax(3)
     later = torch.ones(scores.shape[2:], dtype=torch.bool).triu(1)
     return scores.masked_fill(later, -torch.inf).softmax(3)

@@ -116,6 +116,7 @@ LAYOUTS = {
     "LlamaForCausalLM": LLAMA,
     "MistralForCausalLM": LLAMA,
     "Qwen2ForCausalLM": LLAMA,
+    "SequenceTransformer": SMALL_GPT,
 }
 
 

@@ -1,0 +1,1 @@
+"""Networks whose inside is known: programs, compiled to transformers."""
