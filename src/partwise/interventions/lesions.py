@@ -22,8 +22,9 @@ TOKENS_AT_ONCE = 2048
 class Lesions:
     """Runs a network with some of its units held at their mean.
 
-    A unit that is held sends every reader its mean over reference samples; a held output is
-    replaced by its mean, a held token by the mean embedding. Where a layer is called several
+    A unit that is held sends every reader its mean over reference samples; a channel of a
+    convolution sends its mean over samples and positions, also where its map was flattened. A held
+    output is replaced by its mean, a held token by the mean embedding. Where a layer is called several
     times, each call has readers of its own. Networks whose weights are applied where no hook sees
     it are run written out.
 
@@ -40,6 +41,7 @@ class Lesions:
     ):
         self.model, self.units = separate_uses(model, units, reference)
         self._outputs = self.units.units_of_kind("output")
+        self._maps = _flattened_maps(self.model, self.units)
         layer = self.model.get_submodule(self.units.blocks[-1].module)
         self._channel = channel_of(layer)
         self._output_mean = torch.zeros(())
@@ -58,7 +60,7 @@ class Lesions:
 
         def before(position: int, block: WeightBlock, layer: nn.Module, x: Tensor) -> None:
             if x.dtype.is_floating_point:
-                add(position, per_channel(x.detach(), channel_of(layer)).mean(0))
+                add(position, self._by_channel(position, layer, x.detach()).mean(0))
 
         def after(position: int, block: WeightBlock, layer: nn.Module, x: Tensor) -> None:
             if isinstance(layer, nn.Embedding):
@@ -71,6 +73,15 @@ class Lesions:
         if len(self._outputs):
             self._output_mean = per_channel(output, self._channel).mean(0)
         return means
+
+    def _by_channel(self, position: int, layer: nn.Module, x: Tensor) -> Tensor:
+        """(b, c) mean over positions of what a layer reads, also of maps that were flattened."""
+        values, places = per_channel(x, channel_of(layer)), self._maps[position]
+        if places is None:
+            return values
+        counts = torch.bincount(places)
+        sums = values.new_zeros(len(values), len(counts)).index_add_(1, places, values)
+        return (sums / counts)[:, places]
 
     @contextlib.contextmanager
     def holding(self, held: Tensor, strata: Tensor | None = None) -> Iterator[nn.Module]:
@@ -129,17 +140,39 @@ class Lesions:
 
     @torch.no_grad()
     def activations(self, x: Tensor) -> Tensor:
-        """(b, n) value of each unit that a layer reads, averaged over positions; else 0."""
+        """(b, n) value of each unit that a layer reads, averaged over positions; else 0.
+
+        Inputs that reach no layer one by one, such as pixels, have their own values.
+        """
         values = torch.zeros(len(x), self.units.n)
+        if x.dtype.is_floating_point and x[0].numel() == len(self.units.inputs):
+            values[:, self.units.inputs.start : self.units.inputs.stop] = x.flatten(1)
 
         def record(position: int, block: WeightBlock, layer: nn.Module, x: Tensor) -> None:
-            values[:, _read(block, layer)] = per_channel(x, channel_of(layer))
+            values[:, _read(block, layer)] = self._by_channel(position, layer, x)
 
         with at_sites(self.model, self.units, record):
             outputs: Tensor = self.model(x)
         if outputs.shape[self._channel] == len(self._outputs):
             values[:, self._outputs] = per_channel(outputs, self._channel)
         return values
+
+
+def _flattened_maps(model: nn.Module, units: UnitMap) -> list[Tensor | None]:
+    """Per block (c,) the number of the map that each entry read is a position of.
+
+    None where no map of a convolution is read flattened.
+    """
+    is_map, found = torch.zeros(units.n, dtype=torch.bool), list[Tensor | None]()
+    for block in units.blocks:
+        if block.tensor(model).dim() > 2:
+            is_map[block.receivers] = True
+    for block in units.blocks:
+        read = block.channels_read()
+        runs, places = read.unique_consecutive(return_inverse=True)
+        flat = block.tensor(model).dim() == 2 and len(runs) < len(read)
+        found.append(places if flat and bool(is_map[read].all()) else None)
+    return found
 
 
 def _note(ids: dict[str, Tensor], name: str, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
