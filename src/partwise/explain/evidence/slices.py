@@ -53,8 +53,19 @@ def frequent_tokens(subject: Subject, name: str) -> list[str]:
 
 def tokens_before(subject: Subject, least: int) -> torch.Tensor:
     """The tokens that are read at least so often in the evidence, the most frequent first."""
-    words = subject.variables("train")["token"]
+    return _counted(subject, "token", least)
+
+
+def tokens_seen(subject: Subject, name: str, least: int = LEAST_DOCUMENTS) -> list[str]:
+    """The tokens that a variable is at least so often in the evidence, most frequent first."""
+    words = subject.variables("train")[name]
     assert isinstance(words, Words)
-    counts = torch.bincount(words.ids, minlength=len(words.vocabulary))
+    return [words.vocabulary[token] for token in _counted(subject, name, least).tolist()]
+
+
+def _counted(subject: Subject, name: str, least: int) -> torch.Tensor:
+    words = subject.variables("train")[name]
+    assert isinstance(words, Words)
+    counts = torch.bincount(words.ids[words.ids >= 0], minlength=len(words.vocabulary))
     order = counts.argsort(descending=True, stable=True)
     return order[counts[order] >= least]
