@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from partwise.errors import DataError
 from partwise.explain.intervals import DRAWS, EVIDENCE_DRAWS, Resampling
 from partwise.explain.language import Value, parse_program
+from partwise.explain.maps import MapLayer, map_layers
 from partwise.graph import UnitGraph, UnitMap, WeightBlock
 from partwise.graph.activity import scales_on, share_matrices, values_per_token
 from partwise.graph.unit_graph import UnitGroup
@@ -144,14 +145,22 @@ class Subject:
     def unit_names(self) -> list[str]:
         """A name per unit: the task's for inputs and outputs, `layer[k]` for the rest.
 
-        In a transformer: `'a'` for a token, `block 0 head 1`, `block 0 neuron 7`.
+        Of a convolution: `channel 3 of conv2`. In a transformer: `'a'` for a token,
+        `block 0 head 1`, `block 0 neuron 7`.
         """
         if isinstance(self.data, Text):
             return [name for group in self.graph.groups for name in self._text_names(group)]
         names = [f"{group.name}[{k}]" for group in self.graph.groups for k in range(len(group))]
+        for layer in self.map_layers:
+            names[layer.group.start : layer.group.stop] = layer.unit_names()
         names[: len(self.data.inputs)] = self.data.inputs
         names[len(names) - len(self.data.outputs) :] = self.data.outputs
         return names
+
+    @cached_property
+    def map_layers(self) -> list[MapLayer]:
+        """Layers whose units are channels of convolutions, or of the picture; none of text."""
+        return [] if self.of_text else map_layers(self.model, self.units)
 
     def _text_names(self, group: UnitGroup) -> list[str]:
         if group.kind == "token":

@@ -281,6 +281,45 @@ class HeadEffect(_Value):
         return (self.loss_after - self.loss_before) / self.scale
 
 
+class Patch(_Value):
+    """The part of a sample's picture that a channel sees where it is most active.
+
+    Attributes:
+        row, column: of its first pixel.
+        activity: what the convolution writes there.
+        pixels: of each map that is shown, row by row.
+    """
+
+    row: int
+    column: int
+    activity: float
+    pixels: tuple[tuple[tuple[float, ...], ...], ...]
+
+
+class MapProfile(_Value):
+    """One channel of a convolution on the evidence samples.
+
+    Attributes:
+        unit: its number.
+        name: such as `"channel 3 of conv2"`.
+        layer: `"conv2"`.
+        reads: channels that it reads, with their shares of its weights.
+        sees: maps of the picture, with their shares of what it sees by way of other channels.
+        shown: maps of the picture that `patches` hold.
+        patches: where it is most active, each in another sample.
+        effects: what holding it at its mean over samples and positions does to each question.
+    """
+
+    unit: int
+    name: str
+    layer: str
+    reads: tuple[Share, ...]
+    sees: tuple[Share, ...]
+    shown: tuple[str, ...]
+    patches: tuple[Patch, ...]
+    effects: tuple[HeadEffect, ...]
+
+
 class Evidence(_Value):
     """All that a writer may see of a module or an interface; never the ground truth.
 
@@ -306,6 +345,7 @@ class Evidence(_Value):
         fitted_chance: the same share for the network's most frequent answer.
         picture: height and width, if the inputs are pixels.
         text: what else is known where the samples are tokens; None of tables.
+        maps: its strongest channels, where the network has convolutions.
     """
 
     kind: Literal["module", "interface"]
@@ -328,6 +368,7 @@ class Evidence(_Value):
     fitted_chance: float = 0.0
     picture: tuple[int, int] | None = None
     text: TextEvidence | None = None
+    maps: tuple[MapProfile, ...] = ()
 
     @property
     def part(self) -> Part:

@@ -24,9 +24,9 @@ class Lesions:
 
     A unit that is held sends every reader its mean over reference samples; a channel of a
     convolution sends its mean over samples and positions, also where its map was flattened. A held
-    output is replaced by its mean, a held token by the mean embedding. Where a layer is called several
-    times, each call has readers of its own. Networks whose weights are applied where no hook sees
-    it are run written out.
+    output is replaced by its mean, a held token by the mean embedding. Where a layer is called
+    several times, each call has readers of its own. Networks whose weights are applied where no
+    hook sees it are run written out.
 
     Args:
         model: the network.

@@ -12,22 +12,13 @@ from partwise.explain import Description, Evidence, Explained, Failed
 from partwise.explain.values import Example, Share
 from partwise.report.claims import ClaimRow, claim_rows
 from partwise.report.palette import picture_colour
-from partwise.report.png import tinted_picture
+from partwise.report.patches import MapRow, map_rows
+from partwise.report.png import Picture, tinted_picture
 from partwise.report.texts import TextView, text_view
 from partwise.report.words import listed, number
 
 MOST_NAMES = 6
 MOST_NUMBERS = 12
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture with its alternative text and size in its own pixels."""
-
-    uri: str
-    alt: str
-    width: int
-    height: int
 
 
 @dataclass(frozen=True)
@@ -65,6 +56,7 @@ class Card:
         samples: examples.
         reads, feeds: by name.
         text: what is known of it as a part of a language model, or None.
+        maps: what its channels see, layer by layer, where it has convolutions.
     """
 
     explained: Explained
@@ -78,6 +70,7 @@ class Card:
     reads: Shares
     feeds: Shares
     text: TextView | None
+    maps: tuple[MapRow, ...]
 
     @property
     def source(self) -> str:
@@ -117,6 +110,7 @@ def _card(explained: Explained) -> Card:
         _shares(evidence.reads),
         _shares(evidence.feeds),
         text,
+        map_rows(evidence),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from base64 import b64encode
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,16 @@ from partwise.report.palette import INK, NEGATIVE, POSITIVE, RGB
 
 CONTRAST = 0.6  # exponent that lets small weights be seen
 BRIGHTEST = 0.995  # quantile of magnitude drawn at full strength
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture with its alternative text and size in its own pixels."""
+
+    uri: str
+    alt: str
+    width: int
+    height: int
 
 
 def png_uri(rgba: NDArray[np.uint8]) -> str:

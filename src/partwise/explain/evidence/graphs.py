@@ -26,10 +26,11 @@ def inputs_of(subject: Subject, module: int) -> NDArray[np.int64]:
 def units_by_layer(subject: Subject, module: int) -> dict[str, tuple[str, ...]]:
     """A module's strongest units, by layer."""
     names, degrees, found = subject.unit_names, subject.graph.degrees(), {}
+    layers = {layer.group.name: layer.name for layer in subject.map_layers}
     for group in subject.graph.groups:
         own = np.flatnonzero(subject.labels[group.start : group.stop] == module) + group.start
         strongest = own[np.argsort(-degrees[own], kind="stable")][:MOST_UNITS]
-        found[group.name] = tuple(names[unit] for unit in strongest)
+        found[layers.get(group.name, group.name)] = tuple(names[unit] for unit in strongest)
     return found
 
 

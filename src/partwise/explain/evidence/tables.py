@@ -19,6 +19,7 @@ from partwise.explain.evidence.graphs import (
     reads,
     units_by_layer,
 )
+from partwise.explain.evidence.pictures import map_profiles
 from partwise.explain.evidence.thresholds import CAREFUL, best_threshold, carefully
 from partwise.explain.fitting import fit_program
 from partwise.explain.intervals import Estimate
@@ -61,6 +62,7 @@ def table_module(subject: Subject, module: int) -> Evidence:
         fitted_safe=fitted.safe if fitted else 0.0,
         fitted_chance=fitted.chance if fitted else 0.0,
         picture=subject.task.picture,
+        maps=map_profiles(subject, module),
     )
 
 

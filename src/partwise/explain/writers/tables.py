@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ from partwise.explain.writers.wording import CLEAR, IDLE, TELLING, digits, down,
 
 MOST_NAMED = 8  # inputs in a sentence
 MOST_ACTIVATIONS = 3
+MOST_CHANNELS = 3
 PASSED_ON = 0.05  # share read from or fed to other modules from which on their inputs may matter
 
 
@@ -112,6 +114,7 @@ def _details(evidence: Evidence, moved: Sequence[HeadEffect], rest: float) -> li
         f"{condition_in_words(p.best_answer, evidence.heads)} (F1 {p.f1:.2f})."
         for p in telling[:3]
     ]
+    texts += _channel_words(evidence)
     if evidence.fitted is None:
         texts.append("No short program found.")
     else:
@@ -129,6 +132,8 @@ def _reading_region(evidence: Evidence) -> tuple[str, float]:
     own = [index[share.name] for share in evidence.reads if share.name in index]
     if not own:
         return "other modules only", others
+    if evidence.maps:
+        return _maps_seen(evidence, own), others
     if evidence.picture is None:
         named = [evidence.inputs[k] for k in own[:MOST_NAMED]]
         return listed(named) + _of_all(evidence, named), others
@@ -138,6 +143,38 @@ def _reading_region(evidence: Evidence) -> tuple[str, float]:
         f"rows {rows.min()}-{rows.max()}, columns {columns.min()}-{columns.max()} {whole}",
         others,
     )
+
+
+def _maps_seen(evidence: Evidence, own: Sequence[int]) -> str:
+    """The maps of the picture that its channels see, and what its own pixels are called."""
+    totals = dict[str, float]()
+    for each in evidence.maps:
+        for share in each.sees:
+            totals[share.name] = totals.get(share.name, 0.0) + share.share / len(evidence.maps)
+    maps = [name for name, share in totals.items() if share >= PASSED_ON]
+    common = _beginning([evidence.inputs[k] for k in own])
+    called = f", '{common}'" if len(common) > len(_beginning(evidence.inputs)) else ""
+    return f"{listed(sorted(maps))} ({len(own)} of {len(evidence.inputs)} inputs{called})"
+
+
+def _beginning(names: Sequence[str]) -> str:
+    """The words that all names begin with."""
+    words = [name.split() for name in names]
+    same = takewhile(lambda column: len(set(column)) == 1, zip(*words, strict=False))
+    return " ".join(column[0] for column in same)
+
+
+def _channel_words(evidence: Evidence) -> list[str]:
+    """What the channels that matter most see, and what holding each of them does."""
+    worst = [(max(each.effects, key=lambda e: e.added), each) for each in evidence.maps]
+    worst.sort(key=lambda pair: -pair[0].added)
+    return [
+        f"{each.name.capitalize()} sees {listed([s.name for s in each.sees[:1]])} "
+        f"({each.sees[0].share:.0%}); held at its mean it adds "
+        f"{effect.loss_after - effect.loss_before:.2f} {effect.unit} to '{effect.name}'."
+        for effect, each in worst[:MOST_CHANNELS]
+        if each.sees and effect.added >= IDLE
+    ]
 
 
 def _of_all(evidence: Evidence, named: Sequence[str]) -> str:
