@@ -15,7 +15,6 @@ import torch
 from benchmarks.modularity_methods import BATCH, LEARNING_RATE, SETTINGS, WEIGHT_DECAY, network
 from benchmarks.records import Job, Row, run_all, study_arguments
 from partwise.loss import BudgetedPenalty
-from partwise.loss.partitions import PartitionSearch
 from partwise.tasks import task_named
 from partwise.train.loop import held_out_probe
 
@@ -52,8 +51,8 @@ def row(job: Job) -> Row:
 
 def look(penalty: BudgetedPenalty, step: int) -> list[Row]:
     """The partition into two that each weight of co-activity shows, and what masking it costs."""
-    search = PartitionSearch(penalty.in_force, penalty.loss_of, penalty.limits)
-    graph = penalty.balanced.graph()
+    search = penalty.finder
+    graph = penalty.capacity.graph()
     found = []
     for weight, evidence in zip(WEIGHTS, search.views(graph), strict=True):
         nest = search.nest(evidence)

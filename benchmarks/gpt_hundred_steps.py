@@ -20,9 +20,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from benchmarks.gpt_overhead import add_row, arguments
 from partwise.capability.language import token_loss
-from partwise.graph.transformer import transformer_map
-from partwise.loss.share_schedule import ShareSchedule
-from partwise.loss.shares import SharePenalty
+from partwise.loss import SharePenalty, ShareSchedule
 
 SEQUENCE = 512
 NEVER_ENDING = 10**9
@@ -50,8 +48,7 @@ class Training:
         if schedule is not None:
             count = schedule.probes * schedule.piece // SEQUENCE
             probe = two_sources(count, config.vocab_size).to(device)
-            units = transformer_map(self.model)
-            self.penalty = SharePenalty(self.model, units, lambda step: probe, schedule)
+            self.penalty = SharePenalty(self.model, lambda step: probe, schedule)
 
     def step(self) -> None:
         """Forward, backward, clipping and AdamW."""
@@ -93,7 +90,7 @@ def measured(
     steps = schedule.refresh_every
     for training in (plain, ours):  # unmeasured: kernels are loaded, and a partition is found
         training.seconds(schedule.lag + 1)
-    ours.penalty.steps_done = steps
+    ours.penalty.state.step = steps
     pairs = [(plain.seconds(steps), ours.seconds(steps)) for _ in range(rounds)]
     return {
         "parameters": sum(p.numel() for p in ours.model.parameters()),

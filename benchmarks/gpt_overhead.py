@@ -26,9 +26,9 @@ from partwise.capability.language import token_loss
 from partwise.graph.activity import silenced
 from partwise.graph.transformer import transformer_map
 from partwise.interventions.masks import is_inside, layers_keeping
-from partwise.loss.masses import newman_q_of_masses
-from partwise.loss.share_schedule import ShareSchedule
-from partwise.loss.shares import SharePenalty, share_masses
+from partwise.loss import SharePenalty, ShareSchedule
+from partwise.loss.contributions import Members, share_masses
+from partwise.loss.press import newman_q_of_masses
 
 
 def seconds_of(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
@@ -71,8 +71,10 @@ def works_of(penalty: SharePenalty, ids: torch.Tensor) -> dict[str, Callable[[],
         with silenced(model, penalty.units, penalty.unused(ids)):
             step()
 
+    members = Members.of(penalty.units, penalty.labels)
+
     def pressure() -> None:  # gradients are there already, as after the backward pass of a step
-        masses = share_masses(model, penalty.units, penalty.labels, penalty.scales)
+        masses = share_masses(model, penalty.units, members, penalty.capacity.scales)
         (1 - newman_q_of_masses(masses)).backward()
 
     return {"step": step, "masked": masked, "silenced": idle, "penalty": pressure}
@@ -80,7 +82,7 @@ def works_of(penalty: SharePenalty, ids: torch.Tensor) -> dict[str, Callable[[],
 
 def refreshed(penalty: SharePenalty, ids: torch.Tensor) -> dict[str, float]:
     """What finding the partition took, with input scales as a run would have them."""
-    with penalty.scales.watching(), torch.no_grad():
+    with penalty.capacity.scales.watching(), torch.no_grad():
         penalty.model(ids[:1])
     start, wall = time.process_time(), time.perf_counter()
     penalty.refresh()
@@ -118,7 +120,7 @@ def measured(
     texts = torch.randint(0, config.vocab_size, (schedule.probes * schedule.piece // 512, 512))
     texts[: len(texts) // 2] %= 25_000  # two sources, so that a refresh has modules to find
     texts[len(texts) // 2 :] %= 1_000
-    penalty = SharePenalty(model, units, lambda step: texts, schedule)
+    penalty = SharePenalty(model, lambda step: texts, schedule, units=units)
     row: dict[str, Any] = refreshed(penalty, texts)
     penalty.set_labels(torch.randint(0, modules, (units.n,)))
     ids = torch.randint(0, config.vocab_size, (tokens // 512, 512))

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from benchmarks.records import Row, write_record
 from partwise.graph import unit_map
-from partwise.loss import BudgetedPenalty, BudgetSchedule, CutTreePenalty, CutTreeSchedule
+from partwise.loss import BudgetedPenalty, BudgetSchedule, CutTreePenalty
 from partwise.train import Recipe, Trainer, recipe_from
 
 WARM_UP, NEVER = 1600, 10**9
@@ -45,7 +45,7 @@ def digits_pair(strength: float) -> tuple[Advance, CutTreePenalty]:
     for _ in range(WARM_UP):
         made.advance()
     assert isinstance(made.penalty, CutTreePenalty)
-    made.penalty.schedule = CutTreeSchedule(**{**vars(made.penalty.schedule), "ramp": 0})
+    made.penalty.controller.schedule = replace(made.penalty.controller.schedule, ramp=0)
     return made.advance, made.penalty
 
 
@@ -99,10 +99,10 @@ def steps_between_refreshes() -> float:
     made = Trainer.new(recipe_from({"l1": 4.0, "cut_tree": {"strength": 1.0}}))
     penalty = made.penalty
     assert isinstance(penalty, CutTreePenalty)
-    steps, due, refreshes = made.recipe.training.steps, penalty.clock.due, 0
+    steps, due, refreshes = made.recipe.training.steps, penalty.finder.due, 0
     for _ in range(steps):
         made.advance()
-        refreshes, due = refreshes + (penalty.clock.due != due), penalty.clock.due
+        refreshes, due = refreshes + (penalty.finder.due != due), penalty.finder.due
     return (steps - penalty.schedule.start) / max(1, refreshes)
 
 
@@ -120,8 +120,8 @@ def overhead(
     refresh_s = median(seconds(penalty.refresh) for _ in range(5))
     if penalty.modules < 2:  # the cost of a step does not depend on which units are together
         penalty.set_labels(torch.arange(penalty.units.n) % 4)
-    penalty.clock.due = NEVER
-    penalty.steps_done = max(penalty.steps_done, penalty.schedule.start) + 1
+    penalty.finder.due = NEVER
+    penalty.state.step = max(penalty.steps_done, penalty.schedule.start) + 1
     pairs = [(seconds(plain, stretch), seconds(ours, stretch)) for _ in range(rounds)]
     plain_s = median(a for a, _ in pairs) / stretch
     step_frac = median(b / a for a, b in pairs) - 1
@@ -143,7 +143,7 @@ def budget_on_digits_pair(press_every: int = BudgetSchedule.press_every, stretch
     plain, ours = (Trainer.new(recipe_from({"cut_tree": {"budget": b}})) for b in (0.0, 0.05))
     assert isinstance(ours.penalty, BudgetedPenalty)
     schedule = ours.penalty.schedule
-    ours.penalty.schedule = replace(schedule, press_every=press_every)
+    ours.penalty.controller.schedule = replace(schedule, press_every=press_every)
     _warm(recipe_from({"training": {"steps": 200}, "cut_tree": {"budget": 0.05}}))
     pairs, steps = [], plain.recipe.training.steps
     while ours.step < steps:
@@ -198,9 +198,9 @@ def budget_on_wide_mlp(batch: int, rounds: int) -> Row:
         pairs = [(seconds(plain_step, 4), seconds(our_step, 4)) for _ in range(rounds)]
         shares.append(median(b / a for a, b in pairs) - 1)
         plain_s += [a / 4 for a, _ in pairs]
-    whole, masked = schedule.release_frac, schedule.release_frac - schedule.split_frac
-    probes = schedule.steps / schedule.probe_every * (whole + masked) + 1  # one after the release
     _, splitting, releasing = _phases(schedule)
+    probed = 2 * releasing - splitting  # masked networks too, while modules are looked for
+    probes = probed / schedule.probe_every + 1  # one after the release
     refreshes = 1 + (releasing - splitting) / schedule.probe_every
     beside_s = (probes * probe_s + refreshes * refresh_s) / schedule.steps
     return {
@@ -222,8 +222,7 @@ def middle(rows: Iterable[Row]) -> Row:
 
 def _phases(schedule: BudgetSchedule) -> list[int]:
     """First steps of the three phases that press."""
-    shares = schedule.plain_frac, schedule.split_frac, schedule.release_frac
-    return [schedule.first_step(share) for share in shares]
+    return [schedule.press_step, schedule.split_step, schedule.release_step]
 
 
 def _named(task: str) -> str:
@@ -232,7 +231,7 @@ def _named(task: str) -> str:
 
 def _in_phase(penalty: BudgetedPenalty, first: int) -> None:
     """Puts a penalty into the phase that begins at a step, with modules from the third on."""
-    penalty.state.step, penalty.state.made, penalty.clock.due = first + 1, 0, NEVER
+    penalty.state.step, penalty.state.made, penalty.finder.due = first + 1, 0, NEVER
     if first >= _phases(penalty.schedule)[1]:
         penalty.set_labels(torch.arange(penalty.units.n) % 4)
 

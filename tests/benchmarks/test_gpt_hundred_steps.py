@@ -2,7 +2,7 @@ import pytest
 from transformers import GPT2Config
 
 from benchmarks.gpt_hundred_steps import measured
-from partwise.loss.share_schedule import ShareSchedule
+from partwise.loss import ShareSchedule
 
 
 def test_both_stretches_are_timed_and_a_partition_is_found_beside_the_steps():

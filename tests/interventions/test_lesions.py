@@ -113,10 +113,10 @@ def test_a_penalty_trains_a_network_that_calls_a_layer_twice():
     model = Twice()
     penalty = CutTreePenalty(model, strength=1.0, start=0, ramp=1)
     penalty.set_labels(torch.arange(penalty.units.n) % 2)
-    before = penalty.newman_q().item()
+    before = penalty.capacity.newman_q().item()
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
     for _ in range(30):
         optimizer.zero_grad()
-        (1 - penalty.newman_q()).backward()
+        (1 - penalty.capacity.newman_q()).backward()
         optimizer.step()
-    assert penalty.newman_q().item() > before + 0.1
+    assert penalty.capacity.newman_q().item() > before + 0.1

@@ -10,9 +10,10 @@ from torch import nn
 
 from partwise.errors import CheckpointError, RecipeError
 from partwise.interventions.masks import inside_modules
-from partwise.loss import BudgetedPenalty, BudgetSchedule, budget, budget_schedule
-from partwise.loss.budget_schedule import BudgetState, Limits, Why
-from partwise.loss.refresh import RefreshClock, stands_still
+from partwise.loss import BudgetedPenalty, BudgetSchedule, budget, budget_control
+from partwise.loss.budget_control import Budget, BudgetState, Why
+from partwise.loss.finder import Found, GraphFinder, stands_still
+from partwise.loss.press import Pressure
 from partwise.modules import Partition
 
 HALVES = np.r_[np.arange(4) // 2, np.arange(8) // 4, np.arange(8) // 4, [0, 1]]
@@ -73,7 +74,7 @@ def test_plain_phase_adds_nothing_and_finds_the_reference():
     ],
 )
 def test_the_reference_is_where_the_plain_network_ends(losses, reference):
-    limits = Limits(BudgetSchedule(), BudgetState(chance=1.0))
+    limits = Budget(BudgetSchedule(), BudgetState(chance=1.0))
     for loss in losses:
         limits.state.loss = loss
         limits.follow_plain()
@@ -184,7 +185,7 @@ def test_modules_that_cannot_be_masked_are_refused_for_good():
     penalty = BudgetedPenalty(network(), held_out, steps=1200, find=found(CROSSED))
     trained(penalty, 1200)
     assert penalty.modules == 1
-    assert penalty.state.max_modules == 1
+    assert penalty.state.given_up == Why.MASKING_COSTS
     assert penalty().item() == 0
 
 
@@ -198,7 +199,8 @@ def test_modules_that_cost_more_than_the_budget_in_the_end_are_given_up():
         assert penalty.modules == 2
         trained(penalty, 1, first=1020)
     assert kept.modules == 2
-    assert given_up.modules == given_up.state.max_modules == 1
+    assert given_up.modules == 1
+    assert given_up.state.given_up == Why.RELEASE_COSTS
 
 
 def test_what_is_cut_at_the_release_carries_its_mean_and_nothing_else():
@@ -244,12 +246,12 @@ def test_pressure_backs_off_when_the_loss_leaves_the_allowance():
 @pytest.mark.parametrize(("flat_for", "first"), [(0, 100), (3, 130), (99, 200)])
 def test_the_pressure_waits_for_outputs_that_are_not_learnt(flat_for, first, monkeypatch):
     spreads = iter([0.05] * flat_for + [1.0] * 99)
-    monkeypatch.setattr(budget_schedule, "CHANCE_FLOOR", 0.0)
+    monkeypatch.setattr(budget_control, "CHANCE_FLOOR", 0.0)
     penalty = BudgetedPenalty(network(), held_out, steps=400, min_separation=2.0)
     monkeypatch.setattr(budget, "least_spread", lambda *_: next(spreads))
     trained(penalty, 300)
     assert penalty.state.press_from == first
-    assert penalty.way_back is not None
+    assert penalty.way_back.parameters
     penalty.state.step = first - 2
     assert penalty().item() == 0
     penalty.state.step = first + 2
@@ -261,7 +263,7 @@ def test_the_release_presses_on_nothing():
     trained(penalty, 890)
     assert penalty().item() > 0  # at an even step
     trained(penalty, 20, first=891)
-    assert penalty.releasing
+    assert penalty.controller.releasing
     assert [penalty().item() for _ in range(4)] == [0, 0, 0, 0]
 
 
@@ -282,8 +284,8 @@ def test_after_the_release_the_model_itself_has_no_interface():
 def test_tolerance_of_tiny_losses_is_a_share_of_chance():
     penalty = BudgetedPenalty(network(), held_out, budget=0.1)
     penalty.state.chance = 2.0
-    assert penalty.limits.tolerance(0.5) == pytest.approx(0.05)
-    assert penalty.limits.tolerance(1e-6) == pytest.approx(0.1 * 0.05 * 2.0)
+    assert penalty.controller.tolerance(0.5) == pytest.approx(0.05)
+    assert penalty.controller.tolerance(1e-6) == pytest.approx(0.1 * 0.05 * 2.0)
 
 
 @pytest.mark.parametrize("cut", [150, 700, 960])
@@ -313,22 +315,18 @@ def test_resuming_goes_on_bit_for_bit(cut):
 @pytest.mark.parametrize(
     ("whole", "two_ago", "modules"), [(0.115, 0.025, 2), (0.07, 0.025, 1), (0.07, 0.05, 2)]
 )
-def test_splits_are_not_blamed_for_what_the_pressure_does(whole, two_ago, modules, monkeypatch):
+def test_splits_are_not_blamed_for_what_the_pressure_does(whole, two_ago, modules):
     """The network without interfaces is beyond the budget at 0.108, which masking may not cause.
 
     If it does, a last trial goes on only as long as what is beyond falls fast.
     """
-    penalty = BudgetedPenalty(network(), held_out, steps=400)
-    penalty.set_labels(Partition.of(HALVES))
-    monkeypatch.setattr(penalty, "loss_of", lambda run: 0.108)
-    penalty.state = replace(
-        penalty.state, step=250, made=200, before=0.07, loss=whole, chance=1.0, reference=0.04
+    controller = Budget(
+        BudgetSchedule(steps=400),
+        BudgetState(250, made=200, before=0.07, loss=whole, chance=1.0, reference=0.04),
     )
-    penalty.state.excess_before = two_ago
-    pressure = penalty.state.pressure
-    penalty._judge()
-    assert penalty.modules == modules
-    assert (penalty.state.pressure < pressure) == (whole == 0.115)
+    controller.state.excess_before = two_ago
+    assert controller.refuses(masked_loss=0.108) == (modules == 1)
+    assert (controller.state.pressure < 1.0) == (whole == 0.115)
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
@@ -365,11 +363,11 @@ def test_what_is_left_at_the_end_is_the_network_that_was_trained(device):
 def test_rarer_pressure_is_as_much_stronger():
     def pressures(every):
         penalty = BudgetedPenalty(network(), held_out, steps=400, press_every=every)
-        penalty.state = replace(penalty.state, step=250, made=100, chance=1.0, max_modules=2)
+        penalty.controller.state = replace(penalty.state, step=250, made=100, chance=1.0)
         penalty.set_labels(Partition.of(HALVES))
         values = []
         for penalty.state.step in range(251, 259):
-            values.append(penalty.balanced.pressed(penalty._pressure()).item())
+            values.append(penalty.capacity.pressed(penalty._pressure()).item())
         return values
 
     always, rarely = pressures(1), pressures(4)
@@ -380,20 +378,32 @@ def test_rarer_pressure_is_as_much_stronger():
 def test_only_the_interface_feels_the_reward():
     penalty = BudgetedPenalty(network(), held_out)
     penalty.set_labels(Partition.of(HALVES))
-    penalty.interface().backward()
+    pressure = Pressure(interface=1.0, tables=penalty._shares())
+    penalty.capacity.pressed(pressure).backward()
     kept = inside_modules(penalty.model, penalty.units, torch.as_tensor(HALVES))
     for name, keep in kept.items():
         grad = penalty.model.get_parameter(name).grad
         assert (grad[keep] == 0).all()
         assert (grad[~keep] != 0).all()
-    assert penalty.interface().item() == pytest.approx(penalty.interface_frac(), rel=1e-5)
+    assert penalty.capacity.pressed(pressure).item() == pytest.approx(
+        penalty.interface_frac(), rel=1e-5
+    )
 
 
 def test_refreshes_become_rarer_while_nothing_moves():
-    clock, steps = RefreshClock(every=100, due=0), []
-    for still in (False, True, True, True, False, True):
-        steps.append(clock.due)
-        clock.refreshed(clock.due, still)
+    halves, crossed = Partition.of(HALVES), Partition.of(CROSSED)
+    shown = [halves, halves, halves, halves, crossed, crossed]
+
+    class Told(GraphFinder):
+        def partition(self, graph):
+            return Found(shown.pop(0))
+
+    penalty, steps = BudgetedPenalty(network(), held_out), []
+    finder = Told(penalty.in_force, penalty.capacity, penalty.controller, 100, 0, None)
+    while shown:
+        steps.append(finder.due)
+        penalty.state.step = finder.due
+        finder.refresh()
     assert steps == [0, 100, 300, 700, 1500, 1600]
 
 
@@ -410,7 +420,6 @@ def test_standing_still_is_a_matter_of_capacity_not_of_numbering():
     [
         ({"steps": 0}, "steps = 0, wanted at least 1"),
         ({"budget": -0.1}, "budget = -0.1, wanted at least 0"),
-        ({"split_frac": 0.2}, "wanted a rise from 0 to 1"),
         ({"coactivity": 0.5}, "coactivity = 0.5, wanted a tuple"),
     ],
 )
@@ -431,7 +440,7 @@ def test_after_the_release_the_partition_stands():
     penalty = BudgetedPenalty(network(), held_out, steps=400, find=found(HALVES), reference=1.0)
     trained(penalty, 320)
     before = penalty.partition
-    penalty.find = found(np.roll(HALVES, 1))
+    penalty.finder.find = found(np.roll(HALVES, 1))
     penalty.refresh()
     assert penalty.partition is before
 
@@ -439,7 +448,8 @@ def test_after_the_release_the_partition_stands():
 def test_phases_scale_with_the_training():
     schedule = BudgetSchedule(steps=2000)
     assert schedule.probe_every == 50
-    assert [schedule.first_step(f) for f in (0.25, 0.5, 0.75)] == [500, 1000, 1500]
+    phases = schedule.press_step, schedule.split_step, schedule.release_step
+    assert phases == (500, 1000, 1500)
     assert math.isinf(BudgetedPenalty(network(), held_out).state.reference)
 
 

@@ -23,7 +23,7 @@ def in_force(model, labels, **fields):
     penalty = CutTreePenalty(model, start=0, ramp=0, mask_share=0, **fields)
     penalty.refresh()
     penalty.set_labels(torch.as_tensor(labels))
-    penalty.steps_done = 1  # between refreshes, at full strength
+    penalty.state.step = 1  # between refreshes, at full strength
     return penalty
 
 
@@ -34,9 +34,9 @@ def test_refreshes_become_rarer_while_the_partition_stands_still():
     penalty = CutTreePenalty(network(), start=10, refresh_every=4, find=lambda graph: LABELS)
     refreshed = []
     for step in range(60):
-        due = penalty.clock.due
+        due = penalty.finder.due
         penalty()
-        if penalty.clock.due != due:
+        if penalty.finder.due != due:
             refreshed.append(step)
     assert refreshed == [10, 14, 22, 38]
 
@@ -57,13 +57,13 @@ def test_whole_penalty_against_finite_differences():
 
 
 def strengthless(penalty):
-    return 1 - penalty.newman_q()
+    return 1 - penalty.capacity.newman_q()
 
 
 def test_penalty_is_one_minus_q_of_the_graph():
     model = network()
     penalty = in_force(model, LABELS)
-    graph = penalty.units.graph(model, gauge=penalty.balanced.gauge)
+    graph = penalty.units.graph(model, gauge=penalty.capacity.gauge)
     assert penalty().item() == pytest.approx(1 - newman_q(graph, LABELS))
 
 
@@ -118,8 +118,8 @@ def test_strength_ramps_up():
     penalty = CutTreePenalty(network(), strength=2.0, start=10, ramp=10)
     weights = []
     for step in (0, 10, 15, 20, 50):
-        penalty.steps_done = step
-        weights.append(penalty.weight)
+        penalty.state.step = step
+        weights.append(penalty.controller.weight)
     assert weights == [0, 0, 1.0, 2.0, 2.0]
 
 
@@ -149,10 +149,10 @@ def test_masked_steps_are_the_stated_share_and_repeatable():
     penalty.set_labels(torch.as_tensor(LABELS))
     chosen = []
     for step in range(1000):
-        penalty.steps_done = step
+        penalty.state.step = step
         chosen.append(penalty._masks_this_step())
     assert 0.25 < np.mean(chosen) < 0.35
-    penalty.steps_done = 500
+    penalty.state.step = 500
     assert penalty._masks_this_step() == chosen[500]
 
 
@@ -165,11 +165,11 @@ def test_run_is_the_model_when_nothing_is_masked():
 def test_state_survives_a_round_trip():
     model = network()
     penalty = in_force(model, LABELS)
-    penalty.steps_done = 17
+    penalty.state.step = 17
     other = CutTreePenalty(model, start=0, ramp=0)
     other.load_state_dict(penalty.state_dict())
     assert other.steps_done == 17
-    assert torch.equal(other.masses(), penalty.masses())
+    assert torch.equal(other.capacity.masses(), penalty.capacity.masses())
     with pytest.raises(CheckpointError, match="units"):
         other.load_state_dict({**penalty.state_dict(), "labels": torch.zeros(3, dtype=torch.long)})
 
@@ -201,6 +201,6 @@ def test_splits_in_force_are_not_given_up_when_others_get_clearer():
     blurred = ((a >= 2) & (b >= 2) & (a != b)) * 1.4 + 1.0  # modules 2 and 3 come closer
     graph = graph.with_capacities(graph.capacities * blurred)
     penalty = CutTreePenalty(network())
-    assert penalty._search(graph).max() + 1 == 3
+    assert penalty.finder._search(graph).max() + 1 == 3
     penalty.set_labels(torch.arange(26) % 4)
-    assert penalty._search(graph).max() + 1 == 4
+    assert penalty.finder._search(graph).max() + 1 == 4

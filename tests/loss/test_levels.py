@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from partwise.loss import BudgetSchedule
 from partwise.loss.levels import Levels
 from partwise.modules.nest import merge_order
 
@@ -10,7 +9,7 @@ def levels_of(mass, masked=None):
     """Levels of modules with these masses; masking costs what `masked` says of each level."""
     mass = np.asarray(mass, float) / np.sum(mass)
     costs = masked or {}
-    return Levels(mass, merge_order(mass), costs.__getitem__, BudgetSchedule())
+    return Levels(mass, merge_order(mass), costs.__getitem__, 0.45)
 
 
 def two_by_two(near, far, masked=None):
@@ -67,21 +66,20 @@ def test_nothing_is_clear_beneath_where_no_split_is():
 @pytest.mark.parametrize(("finer", "found"), [(0.5, 3), (0.69, 3), (0.71, 2)])
 def test_a_part_that_reads_must_account_for_half_of_what_masking_costs_too_much(finer, found):
     levels = two_by_two(0.25, 0.2, {2: 1.0, 3: finer, 4: finer})
-    assert levels.with_readers(2, clearest=0.5, finest=4, most=0.4) == found
-    assert levels.with_readers(2, clearest=0.5, finest=2, most=0.4) == 2
-    assert levels.with_readers(1, clearest=0.5, finest=4, most=0.4) == 1
+    assert levels.with_readers(2, clearest=0.5, most=0.4) == found
+    assert levels.with_readers(1, clearest=0.5, most=0.4) == 1
 
 
 def test_parts_that_read_need_half_the_separation_of_others():
     levels = two_by_two(0.25, 0.2, {2: 1.0, 3: 0.5, 4: 0.5})
     fine = min(levels.apart)
-    assert levels.with_readers(2, clearest=fine / 0.3, finest=4, most=0.4) == 3
-    assert levels.with_readers(2, clearest=fine / 0.25, finest=4, most=0.4) == 2
+    assert levels.with_readers(2, clearest=fine / 0.3, most=0.4) == 3
+    assert levels.with_readers(2, clearest=fine / 0.25, most=0.4) == 2
 
 
 def test_nothing_reads_where_masking_is_cheap_enough():
     levels = two_by_two(0.25, 0.2, {2: 0.4, 3: 0.1, 4: 0.1})
-    assert levels.with_readers(2, clearest=0.5, finest=4, most=0.4) == 2
+    assert levels.with_readers(2, clearest=0.5, most=0.4) == 2
 
 
 def test_masking_is_measured_once_for_each_level():
@@ -92,7 +90,7 @@ def test_masking_is_measured_once_for_each_level():
         return 1.0
 
     mass = np.full((3, 3), 0.1) + np.eye(3)
-    levels = Levels(mass / mass.sum(), merge_order(mass / mass.sum()), masked, BudgetSchedule())
-    levels.with_readers(2, 0.5, 3, 0.5)
-    levels.with_readers(2, 0.5, 3, 0.5)
+    levels = Levels(mass / mass.sum(), merge_order(mass / mass.sum()), masked, 0.45)
+    levels.with_readers(2, 0.5, 0.5)
+    levels.with_readers(2, 0.5, 0.5)
     assert sorted(asked) == [2, 3]

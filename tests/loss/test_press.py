@@ -7,8 +7,7 @@ import torch
 from partwise.graph import unit_map
 from partwise.loss import l1_penalty
 from partwise.loss import press as pressing
-from partwise.loss.masses import newman_q_of_masses
-from partwise.loss.press import Ends, Pressure, Sides, masses_of, press
+from partwise.loss.press import Ends, Pressure, Sides, masses_of, newman_q_of_masses, press
 
 K = 3
 

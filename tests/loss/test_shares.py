@@ -9,7 +9,8 @@ from partwise.graph.transformer import transformer_map
 from partwise.interventions.masks import inside_modules
 from partwise.loss import SharePenalty, ShareSchedule
 from partwise.loss.co_usage import by_quota, graph_masses, shared_out
-from partwise.loss.shares import share_masses, share_pull
+from partwise.loss.contributions import Members, share_pull
+from partwise.loss.contributions import share_masses as masses_between
 from partwise.modules import newman_q
 from partwise.modules.scores import interface_frac
 from partwise.train.gpt import GPT, GPTConfig
@@ -29,8 +30,12 @@ def two_alphabets(step, count=1600):
 
 
 def penalty_of(model, **fields):
-    schedule = ShareSchedule(**{"start": 2, "ramp": 2, "refresh_every": 3, **fields})
-    return SharePenalty(model, transformer_map(model), two_alphabets, schedule)
+    schedule = ShareSchedule(start=2, ramp=2, refresh_every=3)
+    return SharePenalty(model, two_alphabets, schedule, **fields)
+
+
+def share_masses(model, units, labels, scales):
+    return masses_between(model, units, Members.of(units, labels), scales)
 
 
 def random_labels(units, k=3):
@@ -124,7 +129,7 @@ def test_schedule_and_resume(model):
     ids = two_alphabets(9, 8)
     weights = []
     for _ in range(4):
-        weights.append(penalty.weight)
+        weights.append(penalty.controller.weight)
         out = penalty.run(ids)
         last = penalty()
     assert weights == [0, 0, 0, 1.0]
@@ -140,7 +145,7 @@ def test_schedule_and_resume(model):
 
 def test_a_tree_built_beside_the_next_steps_is_in_force_after_the_lag(model):
     at_once = penalty_of(model)
-    at_once.steps_done = 1
+    at_once.state.step = 1
     at_once.refresh()
     penalty = penalty_of(model, lag=2, start=1, refresh_every=4, freeze_after=2)
     modules, ids = [], two_alphabets(9, 8)
@@ -172,7 +177,7 @@ def test_silenced_steps_run_each_sequence_without_the_modules_it_has_no_tokens_o
     labels = random_labels(penalty.units, 2)
     labels[:5], labels[5:10] = 0, 1
     penalty.set_labels(labels)
-    penalty.steps_done = 3
+    penalty.state.step = 3
     ids = two_alphabets(1, 8)
     mixed = torch.cat([ids[:1, :4], ids[-1:, :4]], 1)
     with torch.no_grad():

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from partwise.errors import CheckpointError
-from partwise.graph.transformer import transformer_map
 from partwise.loss import BudgetedPenalty, CutTreePenalty, SharePenalty, ShareSchedule
 from partwise.loss.way_back import WayBack
 from partwise.modules import Partition
@@ -46,7 +45,7 @@ def budgeted():
 def shares():
     model = GPT(GPTConfig(10, 8, 16, 4, 1))
     schedule = ShareSchedule(start=2, ramp=2, refresh_every=3, mask_after=1, mask_share=0.5)
-    return SharePenalty(model, transformer_map(model), tokens, schedule)
+    return SharePenalty(model, tokens, schedule)
 
 
 PENALTIES = {"cut tree": (cut_tree, batch), "budget": (budgeted, batch), "shares": (shares, tokens)}
@@ -121,7 +120,7 @@ def test_states_name_their_fields_and_their_version(made):
     penalty = make()
     trained(penalty, sample, 7, by_step=True)
     state = penalty.state_dict()
-    assert int(state["format"]) == 2
+    assert int(state["format"]) == 3
     assert {"labels", "reads"} <= set(state)
     other = make()
     other.load_state_dict({name: tensor.clone() for name, tensor in state.items()})
@@ -134,8 +133,8 @@ def test_states_name_their_fields_and_their_version(made):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda state: state.pop("format"), "format 1, this version of Partwise reads 2; go on"),
-        (lambda state: state.update(format=torch.tensor(3)), "format 3, this version"),
+        (lambda state: state.pop("format"), "format 1, this version of Partwise reads 3; go on"),
+        (lambda state: state.update(format=torch.tensor(2)), "format 2, this version"),
         (lambda state: state.pop("reads"), "'reads' is missing or unknown; go on with the recipe"),
         (lambda state: state.update(more=torch.ones(1)), "'more' is missing or unknown"),
         (lambda state: state.update(labels=torch.zeros(3)), "has 3 units, the model"),
@@ -167,11 +166,12 @@ def test_what_goes_back_takes_the_optimisers_moments_along():
             optimizer.step()
 
     advance(0, 5)
-    way_back = WayBack.of(model, optimizer)
+    way_back, saved = WayBack(), WayBack()
+    way_back.keep(model, optimizer)
     advance(5, 5)
     straight = [p.detach().clone() for p in model.parameters()]
     advance(10, 5)
-    saved = WayBack.from_state(way_back.state_dict(), model)
+    saved.load_state_dict(way_back.state_dict())
     saved.take(model, optimizer)
     advance(5, 5)
     for a, b in zip(model.parameters(), straight, strict=True):
@@ -180,13 +180,16 @@ def test_what_goes_back_takes_the_optimisers_moments_along():
 
 def test_moments_that_were_not_known_are_forgotten():
     model = network()
-    way_back = WayBack.of(model, None)
+    way_back, again = WayBack(), WayBack()
+    way_back.keep(model, None)
+    again.load_state_dict(way_back.state_dict())
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     model(batch(0)).sum().backward()
     optimizer.step()
     way_back.take(model, None)
     assert len(optimizer.state) == 4
-    way_back.take(model, optimizer)
+    assert not way_back.parameters  # it leads back once
+    again.take(model, optimizer)
     assert len(optimizer.state) == 0
 
 
@@ -201,7 +204,7 @@ def test_a_network_that_gives_up_goes_on_as_if_nothing_had_pressed():
     trained(penalty, lambda i: batch(i - 20), 5, by_step=True, first=30, optimizer=optimizer)
     trained(plain, batch, 10, by_step=True)
     assert penalty.modules == 1
-    assert penalty.way_back is None
+    assert not penalty.way_back.parameters
     reference = network()
     optimizer = torch.optim.Adam(reference.parameters(), 1e-2)
     for i in range(15):

@@ -19,9 +19,9 @@ from torch.nn.parallel import DistributedDataParallel
 from partwise.capability.language import token_loss
 from partwise.graph.transformer import transformer_map
 from partwise.interventions.masks import is_inside, layers_keeping
+from partwise.loss import SharePenalty, ShareSchedule
+from partwise.loss.contributions import Members, share_masses, share_pull
 from partwise.loss.sharding import whole
-from partwise.loss.share_schedule import ShareSchedule
-from partwise.loss.shares import SharePenalty, share_masses, share_pull
 from partwise.tasks.streams import known_streams
 from partwise.train.gpt import GPT, GPTConfig
 
@@ -52,11 +52,7 @@ def train(rank, ranks, out, kind):
         mask_share=0.6,
     )
     penalty = SharePenalty(
-        model,
-        transformer_map(model),
-        lambda step: corpus.batch("claims", 150, CONTEXT, (step,)),
-        schedule,
-        wrapped,
+        model, lambda step: corpus.batch("claims", 150, CONTEXT, (step,)), schedule, wrapped=wrapped
     )
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
     losses, kinds = [], set()
@@ -90,13 +86,14 @@ def check_tied():
     fully_shard(sharded, mesh=init_device_mesh("cpu", (2,)))
     units = transformer_map(sharded)
     labels = torch.arange(units.n) % 3
+    members = Members.of(units, labels)
     ids = torch.arange(8).repeat(2, 1)
     found = []
     for model in (plain, sharded):
         again = model is sharded
         with layers_keeping(model, units, partial(is_inside, labels), again):
             logits = model(ids).logits
-        loss = 3 * logits.square().mean() + share_masses(model, units, labels, None).trace()
+        loss = 3 * logits.square().mean() + share_masses(model, units, members, None).trace()
         loss.backward()
         found.append([loss.detach(), *(whole(p.grad) for p in model.parameters())])
     for a, b in zip(*found, strict=True):

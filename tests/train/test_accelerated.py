@@ -4,7 +4,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 
 from partwise.capability.language import token_loss
-from partwise.loss.share_schedule import ShareSchedule
+from partwise.loss import ShareSchedule
 from partwise.tasks.streams import known_streams
 from partwise.train.gpt import GPT, GPTConfig
 from partwise.train.hf import AcceleratedPenalty

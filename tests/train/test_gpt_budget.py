@@ -56,7 +56,7 @@ def test_masked_steps_grow_rarer_and_pressure_comes_back(text):
 
     def masked():
         count = 0
-        for penalty.steps_done in range(100, 4100):
+        for penalty.state.step in range(100, 4100):
             count += penalty._masks_this_step()
         return count
 

@@ -174,7 +174,7 @@ def test_masked_steps_refuse_gradient_checkpointing(tmp_path, texts, checkpoint)
     with pytest.raises(TrainingError, match="turn it off, or set mask_share = 0"):
         trainer.train()
     trainer = hf_trainer(tmp_path, texts, checkpoint, activation_checkpointing=True)
-    trainer.penalty.schedule = replace(SCHEDULE, mask_share=0.0, silence_share=0.0)
+    trainer.penalty.controller.schedule = replace(SCHEDULE, mask_share=0.0, silence_share=0.0)
     trainer.train()
     assert trainer.penalty.modules >= 2
 
@@ -236,7 +236,7 @@ def test_the_trainer_mixin_averages_the_parts_of_a_batch(tmp_path, texts, checkp
             per_device_train_batch_size=8 // parts, optim="sgd", learning_rate=1.0,
             max_grad_norm=0, lr_scheduler_type="constant",
         )  # fmt: skip
-        trainer.penalty.schedule = replace(SCHEDULE, start=100)
+        trainer.penalty.controller.schedule = replace(SCHEDULE, start=100)
         trainer.train()
         weights.append(list(trainer.model.parameters()))
     for a, b in zip(*weights, strict=True):

@@ -1,11 +1,12 @@
 """Loss terms that make a network modular."""
 
-from partwise.loss.budget import BudgetedPenalty, BudgetSchedule
-from partwise.loss.cut_tree import CutTreePenalty, CutTreeSchedule
+from partwise.loss.budget import BudgetedPenalty
+from partwise.loss.budget_control import BudgetSchedule
+from partwise.loss.control import CutTreeSchedule, ShareSchedule
+from partwise.loss.cut_tree import CutTreePenalty
 from partwise.loss.penalty import Penalty
-from partwise.loss.share_schedule import ShareSchedule
+from partwise.loss.press import l1_penalty
 from partwise.loss.shares import SharePenalty
-from partwise.loss.sparsity import l1_penalty
 
 __all__ = [
     "BudgetSchedule",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from partwise.graph import UnitGraph, WeightBlock
 from partwise.graph.unit_map import inverted
 from partwise.loss.in_force import InForce
-from partwise.loss.masses import interface_share
 from partwise.loss.press import Ends, Pressure, Sides, masses_of, press
 
 MOST_EDGES = 2**17
@@ -55,10 +56,13 @@ class Balanced:
         """Newman's Q of the partition under the current weights, differentiable."""
         return 1 - self.pressed(Pressure(disorder=1.0))
 
-    @torch.no_grad()
-    def interface_frac(self) -> float:
-        """Share of all capacity that joins two different modules."""
-        return float(interface_share(self.masses()))
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a resumed run needs to go on bit for bit."""
+        return {"gauge": self.gauge}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Takes up the state of an earlier run."""
+        self.gauge = state["gauge"].cpu()
 
     @property
     def ends(self) -> Ends:

@@ -104,13 +104,13 @@ class InForce:
     def _masked_run(self) -> MaskedRun:
         return MaskedRun(self.model, factors(self.model, self.kept()))
 
-    def run_as(self, partition: Partition, reads: Reads) -> MaskedRun:
+    def run_as(self, partition: Partition, reads: Reads | None) -> MaskedRun:
         """Runs the network as modules that are not in force and read nothing but what they may."""
         kept = self._inside(partition, reads)
         return MaskedRun(self.model, kept, carried(self.model, kept, self.means))
 
-    def _inside(self, partition: Partition, reads: Reads) -> dict[str, Tensor]:
-        may = torch.as_tensor(reads) if reads.any() else None
+    def _inside(self, partition: Partition, reads: Reads | None) -> dict[str, Tensor]:
+        may = None if reads is None or not reads.any() else torch.as_tensor(reads)
         return inside_modules(self.model, self.units, partition.tensor, reads=may)
 
     def follow(self) -> None:

@@ -1,25 +1,48 @@
-"""What all penalties are: a step that is decided once, a run, a loss term, a state by name."""
+"""What all penalties are: a capacity, a finder, a controller, and a step that is decided once."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from partwise.errors import CheckpointError
-from partwise.graph import UnitMap
+from partwise.loss.control import Controller, State
 from partwise.loss.in_force import InForce
 from partwise.modules import Partition
 
-FORMAT = 2
+FORMAT = 3
 """Version of the states that penalties save. The first had no number."""
-MANY = 1024
+
+
+class Stateful(Protocol):
+    """What a resumed run takes up again."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a resumed run needs to go on bit for bit.
+
+        Names without a slash are there at every step, others depend on how far a run has come.
+        """
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Takes up the state of an earlier run."""
+
+
+class Finder(Stateful, Protocol):
+    """What finds which units belong together."""
+
+    def refresh(self) -> object:
+        """Puts in force what the model shows now."""
+
+
+class Capacity(Stateful, Protocol):
+    """What the weights between units are worth."""
+
+    def masses(self) -> Tensor:
+        """(k, k) capacity between the modules in force, differentiable in the weights."""
 
 
 class Penalty(ABC):
@@ -29,22 +52,25 @@ class Penalty(ABC):
             run = penalty.step(optimizer)
             loss = criterion(run(x), y) + penalty()
             optimizer.zero_grad(); loss.backward(); optimizer.step()
+        penalty.finish()
 
     A step is decided once, before the network runs: modules are looked for, and where weights are
     to change outside of the optimiser, they do. `step` does it, or else the first `run` of a step.
     Calling the penalty changes nothing but the count of steps.
 
     Args:
-        model: the network.
-        units: its unit map.
-
-    Attributes:
         in_force: the partition in force, and what follows from it.
+        capacity: what the weights are worth.
+        finder: what finds partitions.
+        controller: when and how hard the penalty presses.
     """
 
-    def __init__(self, model: nn.Module, units: UnitMap):
-        self.model, self.units = model, units
-        self.in_force = InForce(model, units)
+    def __init__(
+        self, in_force: InForce, capacity: Capacity, finder: Finder, controller: Controller
+    ):
+        self.model, self.units = in_force.model, in_force.units
+        self.in_force, self.capacity = in_force, capacity
+        self.finder, self.controller = finder, controller
         self._has_begun = False
 
     @property
@@ -61,6 +87,27 @@ class Penalty(ABC):
     def modules(self) -> int:
         """Number of modules in force."""
         return self.in_force.modules
+
+    @property
+    def schedule(self) -> Any:
+        """What the controller was set to beforehand."""
+        return self.controller.schedule
+
+    @property
+    def state(self) -> State:
+        """What the controller has measured and decided so far."""
+        return self.controller.state
+
+    @property
+    def steps_done(self) -> int:
+        """Steps so far."""
+        return self.controller.state.step
+
+    @torch.no_grad()
+    def interface_frac(self) -> float:
+        """Share of all capacity that joins two different modules of the partition in force."""
+        masses = self.capacity.masses()
+        return float(1 - masses.trace() / masses.sum())
 
     def set_labels(self, labels: Partition | Tensor) -> None:
         """Puts a partition in force, (n,) numbers of modules.
@@ -92,32 +139,41 @@ class Penalty(ABC):
     def __call__(self) -> Tensor:
         """The penalty at this step, a scalar; the next step begins after it."""
         self.step()
-        self._has_begun = False
-        return self._end()
+        term, self._has_begun = self._term(), False
+        self.controller.state.step += 1
+        return term
 
-    @abstractmethod
-    def interface_frac(self) -> float:
-        """Share of all capacity that joins two different modules of the partition in force."""
+    def finish(self) -> None:  # noqa: B027
+        """Call it after the last step of the optimiser; most penalties have nothing to do."""
+
+    def refresh(self) -> None:
+        """Finds the partition anew from the model as it is, and puts it in force."""
+        self.finder.refresh()
 
     @abstractmethod
     def _begin(self, optimizer: torch.optim.Optimizer | None) -> None:
         """Decides what is due at this step, and acts on it."""
 
     @abstractmethod
+    def _term(self) -> Tensor:
+        """The loss term of this step."""
+
     def _runner(self) -> Callable[..., Any]:
         """What runs the network as this step wants it."""
+        return self.in_force.run if self._masks_this_step() else self.model
 
-    @abstractmethod
-    def _end(self) -> Tensor:
-        """The loss term of this step, which is then done."""
+    def _masks_this_step(self) -> bool:
+        return self.modules > 1 and self.controller.masks()
+
+    def _parts(self) -> tuple[Stateful, ...]:
+        return self.in_force, self.capacity, self.finder, self.controller
 
     def state_dict(self) -> dict[str, Tensor]:
         """What a resumed run needs to go on bit for bit; save it between two steps."""
-        return {
-            "format": torch.tensor(FORMAT),
-            **self.in_force.state_dict(),
-            **self._own_state(),
-        }
+        state = {"format": torch.tensor(FORMAT)}
+        for part in self._parts():
+            state |= part.state_dict()
+        return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Takes up the state of an earlier run.
@@ -127,20 +183,9 @@ class Penalty(ABC):
                 penalty, or a network with another number of units.
         """
         self._refuse_foreign(state)
-        self.in_force.load_state_dict(state)
-        self._take_state(state)
+        for part in self._parts():
+            part.load_state_dict(state)
         self._has_begun = False
-
-    @abstractmethod
-    def _own_state(self) -> dict[str, Tensor]:
-        """What a resumed run needs beside the partition in force.
-
-        Names without a slash are there at every step, others depend on how far a run has come.
-        """
-
-    @abstractmethod
-    def _take_state(self, state: Mapping[str, Tensor]) -> None:
-        """Takes up what `_own_state` of an earlier run gave."""
 
     def _refuse_foreign(self, state: Mapping[str, Tensor]) -> None:
         known = int(state["format"]) if "format" in state else 1
@@ -160,17 +205,6 @@ class Penalty(ABC):
                 f"the penalty's state has {len(state['labels'])} units, the model {self.units.n}; "
                 "go on with the network that it was trained with"
             )
-
-
-def is_drawn(seed: int, step: int, share: float) -> bool:
-    """Whether a step is among a share of the steps; depends on nothing but seed and step."""
-    return bool(_numbers(seed, step // MANY)[step % MANY] < share)
-
-
-@lru_cache(maxsize=8)
-def _numbers(seed: int, block: int) -> NDArray[np.float64]:
-    """(MANY,) a number for each of that many steps; a generator per step would be slow."""
-    return np.random.default_rng((seed, block)).random(MANY)
 
 
 def _always(state: Mapping[str, Tensor]) -> set[str]:

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from partwise.graph import UnitMap
 from partwise.loss import press_kernels as kernels
-from partwise.loss.masses import newman_q_of_masses
 
 COMPILED = (torch.float32, torch.float64)
 """Types of weights on the CPU that the compiled kernels take."""
@@ -134,6 +134,25 @@ def press(weights: Sequence[Tensor], pressure: Pressure, ends: Ends | None = Non
     run = _CompiledPress if is_compiled else _Press
     value: Tensor = run.apply(pressure, Ends() if ends is None else ends, *weights)
     return value
+
+
+def l1_penalty(model: nn.Module, units: UnitMap) -> Tensor:
+    """Sum over weight tensors of their mean |w|, a scalar: the sparsity that modules need.
+
+    Taking the mean per tensor keeps small layers, such as outputs, as sparse as large ones.
+    """
+    return press(units.weights(model), Pressure(l1=1.0))
+
+
+def newman_q_of_masses(masses: Tensor) -> Tensor:
+    """Newman's Q of a (k, k) matrix of module masses, differentiable; 0 for one module.
+
+    In closed form, with its derivatives, it is `press_kernels.q_and_table`.
+    """
+    symmetric = masses + masses.T
+    total = symmetric.sum()
+    volume = symmetric.sum(1) / total
+    return symmetric.trace() / total - (volume**2).sum()
 
 
 class _CompiledPress(torch.autograd.Function):

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from partwise.errors import TrainingError
 from partwise.graph import UnitMap
-from partwise.loss.co_usage import Pull
 from partwise.loss.share_inputs import Senders, module_inputs
+
+Pull = Callable[[NDArray[np.int64], int], NDArray[np.float64]]
+"""`(labels, k) -> (n, k)` capacity between each unit and the units of each module."""
 
 
 def ranks() -> int:

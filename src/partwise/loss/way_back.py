@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
+@dataclass
 class WayBack:
-    """Copies of a network's tensors.
+    """Copies of a network's tensors, once they are kept; going back takes them once.
 
     Attributes:
         parameters: by name.
@@ -20,23 +20,26 @@ class WayBack:
             known.
     """
 
-    parameters: Mapping[str, Tensor]
-    buffers: Mapping[str, Tensor]
-    moments: Mapping[str, Tensor]
+    parameters: dict[str, Tensor] = field(default_factory=dict)
+    buffers: dict[str, Tensor] = field(default_factory=dict)
+    moments: dict[str, Tensor] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, model: nn.Module, optimizer: torch.optim.Optimizer | None) -> WayBack:
+    @torch.no_grad()
+    def keep(self, model: nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
         """Copies all there is."""
-        moments: dict[str, Tensor] = {}
+        self.moments = {}
         for name, parameter in model.named_parameters():
             kept = {} if optimizer is None else optimizer.state.get(parameter, {})
-            moments |= {f"{name}/{k}": v for k, v in kept.items() if isinstance(v, Tensor)}
-        found = dict(model.named_parameters()), dict(model.named_buffers()), moments
-        return cls(*({k: v.detach().clone() for k, v in each.items()} for each in found))
+            kept = {f"{name}/{k}": v.clone() for k, v in kept.items() if isinstance(v, Tensor)}
+            self.moments |= kept
+        self.parameters = {name: each.clone() for name, each in model.named_parameters()}
+        self.buffers = {name: each.clone() for name, each in model.named_buffers()}
 
     @torch.no_grad()
     def take(self, model: nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
-        """Sets the network back. Moments that were not known then are forgotten."""
+        """Sets the network back, if it was kept. Moments that were not known are forgotten."""
+        if not self.parameters:
+            return
         for name, parameter in model.named_parameters():
             parameter.data.copy_(self.parameters[name])
             if optimizer is None:
@@ -49,6 +52,7 @@ class WayBack:
                 optimizer.state[parameter] = known
         for name, buffer in model.named_buffers():
             buffer.data.copy_(self.buffers[name])
+        self.parameters, self.buffers, self.moments = {}, {}, {}
 
     def state_dict(self) -> dict[str, Tensor]:
         """All of it, by names that begin with `plain/`."""
@@ -58,13 +62,9 @@ class WayBack:
             for name, tensor in table.items()
         }
 
-    @classmethod
-    def from_state(cls, state: Mapping[str, Tensor], model: nn.Module) -> WayBack | None:
-        """What a state holds; None if there is nothing to go back to."""
-        device = next(model.parameters()).device
-        kinds: dict[str, dict[str, Tensor]] = {"parameters": {}, "buffers": {}, "moments": {}}
-        for name, tensor in state.items():
-            if name.startswith("plain/"):
-                _, kind, own = name.split("/", 2)
-                kinds[kind][own] = tensor.to(device)
-        return cls(**kinds) if kinds["parameters"] else None
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Takes up the state of an earlier run."""
+        for kind in vars(self):
+            start = f"plain/{kind}/"
+            own = {n.removeprefix(start): t for n, t in state.items() if n.startswith(start)}
+            setattr(self, kind, own)

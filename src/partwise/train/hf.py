@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from partwise.errors import CheckpointError, MissingExtraError, OutputError, first_line
 from partwise.files import read_tensors, write_tensors
 from partwise.graph.activity import logits_of
-from partwise.graph.transformer import transformer_map
 from partwise.loss import SharePenalty, ShareSchedule
 
 PENALTY = "penalty.safetensors"
@@ -146,7 +145,7 @@ def penalty_for(
     model: nn.Module, probe: Callable[[int], Tensor], schedule: ShareSchedule | None = None
 ) -> SharePenalty:
     """The penalty of a model that `transformer_map` reads."""
-    return SharePenalty(model, transformer_map(model), probe, schedule)
+    return SharePenalty(model, probe, schedule)
 
 
 def penalty_callback(penalty: SharePenalty) -> Any:
@@ -234,7 +233,7 @@ class AcceleratedPenalty:
     ):
         self.accelerator = accelerator
         bare = accelerator.unwrap_model(model)
-        self.penalty = SharePenalty(bare, transformer_map(bare), probe, schedule, model)
+        self.penalty = SharePenalty(bare, probe, schedule, wrapped=model)
         accelerator.register_for_checkpointing(self.penalty)
 
     def step(self, optimizer: Any = None) -> Callable[..., Any]:

@@ -253,7 +253,7 @@ def penalty_of(recipe: Recipe, data: Data, model: nn.Module, units: UnitMap) -> 
         silent = ShareSchedule(strength=0.0, mask_share=0.0)
         shares = schedule if isinstance(schedule, ShareSchedule) else silent
         probe = token_probe(data, shares.probes, shares.piece, recipe.seed)
-        return SharePenalty(model, units, probe, shares)
+        return SharePenalty(model, probe, shares, units=units)
     if isinstance(schedule, BudgetSchedule):
         return BudgetedPenalty(model, held_out_probe(data), schedule, units=units)
     if schedule is None:

@@ -11,6 +11,31 @@ from partwise.train.recipe import GPTModel, TrainingRecipe, schedule_fields
 OLD_KEYS = {"task", "l1", "cut_tree"}
 GPT_KEYS = set(GPTModel.model_fields) - {"kind"}
 PENALTY_KEYS = {"l1", "budget", "reference"}
+RETIRED: dict[str, dict[str, Any]] = {
+    "cut_tree": {
+        "inflations": [2.0, 4.0, 8.0, 16.0], "min_contrast": 0.7, "keep_contrast": 0.45
+    },
+    "budget": {
+        "inflations": [2.0, 4.0, 8.0, 16.0], "min_contrast": 0.55, "keep_contrast": 0.45,
+        "plain_frac": 0.25, "split_frac": 0.5, "release_frac": 0.75, "pressure": 3e-4,
+        "max_pressure": 2.0, "allowance": 2.0, "strength": 2.0, "mask_share": 0.5, "min_gain": 0.01,
+    },
+    "share": {
+        "inflations": [1.0, 2.0, 4.0, 8.0], "min_contrast": 0.7, "min_gain": 0.05,
+        "quota_power": 1.0,
+    },
+}  # fmt: skip
+"""Kind of penalty -> what runs spelled out of its schedule that cannot be set any more."""
+
+
+def without_retired(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a recipe without settings that are what they always were; others are refused."""
+    penalty = fields.get("penalty")
+    if not isinstance(penalty, Mapping):
+        return dict(fields)
+    retired = RETIRED.get(str(penalty.get("kind")), {})
+    kept = {k: v for k, v in penalty.items() if k not in retired or v != retired[k]}
+    return {**fields, "penalty": kept}
 
 
 def is_old(fields: Mapping[str, Any]) -> bool:

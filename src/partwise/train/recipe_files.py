@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from partwise.errors import RecipeError
-from partwise.train.old_recipes import is_old, translated
+from partwise.train.old_recipes import is_old, translated, without_retired
 from partwise.train.recipe import (
     ELSEWHERE,
     MODELS,
@@ -83,7 +83,7 @@ def recipe_from(
     500
     """
     fields = translated(fields, source) if is_old(fields) else fields
-    return _validated(_with_settings(fields, settings), source)
+    return _validated(_with_settings(without_retired(fields), settings), source)
 
 
 def changed(recipe: Recipe, settings: Iterable[str], source: str = "recipe") -> Recipe:

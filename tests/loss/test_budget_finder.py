@@ -1,4 +1,3 @@
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,9 +8,9 @@ from torch import nn
 from partwise.graph import unit_map
 from partwise.loss import BudgetSchedule
 from partwise.loss.balanced import Balanced
-from partwise.loss.budget_schedule import BudgetState, Limits
+from partwise.loss.budget_control import Budget, BudgetState
+from partwise.loss.budget_finder import BudgetFinder
 from partwise.loss.in_force import InForce
-from partwise.loss.partitions import PartitionSearch
 from partwise.modules import Partition
 
 HALVES = np.array([0, 0, 1, 1, 0, 0, 1, 1, 0, 1])
@@ -21,13 +20,17 @@ HALVES = np.array([0, 0, 1, 1, 0, 0, 1, 1, 0, 1])
 def searching(model, held_out, labels=None, **known):
     """A search, where `find` shows the partition `labels`, if they are given."""
     in_force = InForce(model, unit_map(model))
-    limits = Limits(BudgetSchedule(), BudgetState(**known))
+    budget = Budget(BudgetSchedule(), BudgetState(**known))
     find = None if labels is None else lambda graph: labels
-    return PartitionSearch(in_force, lambda run: float(held_out(run).detach()), limits, find)
+
+    def loss_of(run):
+        return float(held_out(run).detach())
+
+    return BudgetFinder(in_force, Balanced(in_force), loss_of, budget, find)
 
 
 def graph_of(search):
-    return Balanced(search.in_force).graph()
+    return search.capacity.graph()
 
 
 def put(search, labels):
@@ -59,8 +62,8 @@ def test_of_several_views_the_one_that_masking_costs_least_gives_the_first_parti
     mixed = HALVES.copy()
     mixed[[0, 2]] = 1, 0
     nests = [nest_of(mixed), nest_of(HALVES)]
-    monkeypatch.setattr(PartitionSearch, "_level", lambda search, levels: (2, 0.0))
-    monkeypatch.setattr(PartitionSearch, "nest", lambda search, evidence: nests.pop(0))
+    monkeypatch.setattr(BudgetFinder, "_level", lambda search, levels: (2, 0.0))
+    monkeypatch.setattr(BudgetFinder, "nest", lambda search, evidence: nests.pop(0))
     search = searching(*two_halves(), loss=0.1, chance=1.0)
     graph = graph_of(search)
     labels = search.partition(graph).partition.labels
@@ -73,19 +76,10 @@ def test_of_several_views_the_one_that_masking_costs_least_gives_the_first_parti
 
 def test_views_without_as_many_modules_are_passed_over(monkeypatch):
     nests = [nest_of(HALVES), nest_of(0 * HALVES, finest=1)]
-    monkeypatch.setattr(PartitionSearch, "_level", lambda search, levels: (2, 0.0))
-    monkeypatch.setattr(PartitionSearch, "nest", lambda search, evidence: nests.pop(0))
+    monkeypatch.setattr(BudgetFinder, "_level", lambda search, levels: (2, 0.0))
+    monkeypatch.setattr(BudgetFinder, "nest", lambda search, evidence: nests.pop(0))
     search = searching(*two_halves(), loss=0.1, chance=1.0)
     assert search.partition(graph_of(search)).partition.modules == 2
-
-
-@pytest.mark.parametrize(
-    ("most", "found"), [(1, 1), (2, 2), (3, 3), (4, 4), (5, 4), (6, 4), (9, 4)]
-)
-def test_no_more_modules_are_found_than_have_not_been_refused(most, found):
-    fine = np.array([0, 1, 2, 3, 0, 1, 2, 3, 0, 2])
-    search = searching(*two_halves(), fine, max_modules=most, loss=0.1, chance=1.0)
-    assert search._found(graph_of(search))[0].max() + 1 == found
 
 
 LAST_SPLIT = BudgetSchedule().release_step - BudgetSchedule().trial_steps
@@ -109,23 +103,12 @@ def test_further_splits_wait_for_those_in_force_and_leave_time_for_a_trial(
     assert search._level(levels) == (found, 0.6)
 
 
-def test_modules_that_are_refused_fall_back_to_mergers():
-    fine = np.array([0, 1, 2, 2, 0, 1, 2, 2, 0, 2])  # the first half is split in two
-    search = searching(*two_halves(), loss=0.1, chance=1.0)
-    put(search, fine)
-    graph = graph_of(search)
-    found = search.fallback(graph, 0.01)
-    assert found.partition.labels[:4].tolist() in ([0, 0, 1, 1], [1, 1, 0, 0])
-    assert not found.reads.any()
-    assert search.fallback(graph, -1.0) is None
-
-
 @pytest.mark.parametrize(("in_force", "left"), [(HALVES, 2), (np.roll(HALVES, 1), 1)])
 def test_modules_that_work_alone_stay_where_the_graph_shows_none(in_force, left):
     search = searching(*two_halves(), 0 * HALVES, loss=0.1, chance=1.0)
     put(search, in_force)
     found = search.partition(graph_of(search))
-    assert found.partition.modules == len(found.reads) == left
+    assert found.partition.modules == left
 
 
 def test_a_cut_between_layers_counts_as_one_module():
@@ -136,8 +119,8 @@ def test_a_cut_between_layers_counts_as_one_module():
 
 def test_what_is_not_put_in_force_sets_no_bar(monkeypatch):
     layers = np.repeat([0, 1], [8, 2])
-    monkeypatch.setattr(PartitionSearch, "_level", lambda search, levels: (2, 0.9))
-    monkeypatch.setattr(PartitionSearch, "nest", lambda search, evidence: nest_of(layers))
+    monkeypatch.setattr(BudgetFinder, "_level", lambda search, levels: (2, 0.9))
+    monkeypatch.setattr(BudgetFinder, "nest", lambda search, evidence: nest_of(layers))
     search = searching(*two_halves(), loss=0.1, chance=1.0, clear=0.5)
     found = search.partition(graph_of(search))
     assert found.partition.modules == 1
@@ -167,5 +150,5 @@ def test_what_answers_build_on_may_be_read():
     reads = [(labels.index(a), labels.index(b)) for a, b in np.argwhere(now.reads)]
     assert sorted(reads) == [(1, 0), (2, 0), (2, 1)]
     assert search.loss_of(now.run) == pytest.approx(0, abs=1e-6)
-    worse = replace(search, find=lambda graph: np.roll(modules, 3))
-    assert worse.partition(graph_of(search)).partition == now.partition
+    search.find = lambda graph: np.roll(modules, 3)
+    assert search.partition(graph_of(search)).partition == now.partition
