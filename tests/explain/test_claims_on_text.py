@@ -6,6 +6,7 @@ Letters are module 0 and read no digits; digits are module 1 and read letters, a
 import pytest
 from coded_letters import DIGITS_MODULE as DIGITS
 from coded_letters import LETTERS_MODULE as LETTERS
+from pydantic import ValidationError
 
 from partwise.explain.claims import (
     ActivationClaim,
@@ -320,3 +321,14 @@ def test_an_interface_read_the_other_way_round_does_not_hold(coded, described):
     false = [claim for claim in turned if claim.model_dump(include=idle.keys()) != idle]
     assert len(false) >= 4
     assert share_supported(coded, [(BETWEEN, claim) for claim in false]) <= 0.1
+
+
+def test_a_condition_that_gives_no_number_does_not_hold(coded):
+    nowhere = coded.slice("train", "log(position - 1000)")
+    assert nowhere is not None
+    assert not nowhere.any()
+
+
+def test_an_absurd_amount_is_no_claim():
+    with pytest.raises(ValidationError, match="1000000"):
+        EffectClaim(minimum=1e300)

@@ -7,9 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from partwise.explain.language import parse_program
 from partwise.explain.slice_words import KINDS
-from partwise.explain.subject import Subject
+from partwise.explain.subject import Subject, where_holds
 from partwise.graph.attention import attention
 from partwise.tasks import Split
 
@@ -70,7 +69,7 @@ def _mask(subject: Subject, split: Split, pattern: str) -> Tensor:
     if pattern == "induction":
         before = x.roll(1, 1).masked_fill(here == 0, -1)
         return (x[:, :, None] == before[:, None]) & (back >= 0)
-    fits = parse_program(pattern).evaluate(subject.variables(split)) != 0
+    fits = where_holds(pattern, subject.variables(split))
     return fits.reshape(x.shape)[:, None] & (back >= 0)
 
 

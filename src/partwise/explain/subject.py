@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
@@ -299,8 +299,7 @@ class Subject:
             return None
 
         def holds() -> NDArray[np.bool_]:
-            found = parse_program(where).evaluate(self.variables(split)) != 0
-            return found.numpy()
+            return where_holds(where, self.variables(split)).numpy()
 
         return self.once(("slice", split, where), holds)
 
@@ -417,6 +416,16 @@ class Subject:
         """
         given = parse_program(rule).evaluate_text(self.variables(split))
         return given.over(self.text.vocabulary).float()
+
+
+def where_holds(condition: str, variables: Mapping[str, Value]) -> Tensor:
+    """(b,) bool, the samples on which a condition holds; no number is no.
+
+    Raises:
+        ProgramError: if the condition is none, or reads what there is not.
+    """
+    found = parse_program(condition).evaluate(variables)
+    return (found != 0) & ~found.isnan()
 
 
 def layer_of(group: UnitGroup) -> int | None:

@@ -17,8 +17,7 @@ from partwise.explain.claims.base import (
     named_unit,
     own_unit,
 )
-from partwise.explain.language import parse_program
-from partwise.explain.subject import Names, Part, Subject
+from partwise.explain.subject import Names, Part, Subject, where_holds
 
 
 class ActivationClaim(BaseClaim):
@@ -47,6 +46,6 @@ class ActivationClaim(BaseClaim):
     def measured(self, subject: Subject, part: Part) -> Measured:
         """The F1, against that of a unit that is always on."""
         unit, measures = own_unit(subject, part, self.unit), measures_on(subject, "")
-        holds = parse_program(self.condition).evaluate(subject.variables("claims")) != 0
+        holds = where_holds(self.condition, subject.variables("claims"))
         f1, chance = measures.of_unit(unit, self.threshold, holds.numpy())
         return finding(measures, f1, self.minimum_f1, "at least", chance, "F1")

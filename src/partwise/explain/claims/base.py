@@ -14,6 +14,7 @@ from partwise.explain.slice_words import clause_in_words, slice_in_words
 from partwise.explain.subject import Names, Part, Subject
 
 ProgramText = Annotated[str, Field(min_length=1, max_length=4000)]
+Amount = Annotated[float, Field(gt=0, le=1e6)]
 Where = Annotated[str, Field(max_length=4000)]
 LEAST_SOURCES = 2
 """Fewer documents, or rows, say nothing about others."""

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from partwise.explain.chance import lesion_band
 from partwise.explain.claims.base import (
+    Amount,
     BaseClaim,
     Measured,
     Where,
@@ -28,7 +29,7 @@ class EffectClaim(BaseClaim):
 
     kind: Literal["effect"] = "effect"
     head: int = Field(0, ge=0)
-    minimum: float = Field(gt=0)
+    minimum: Amount
     where: Where = ""
 
     _in_the_language = field_validator("where")(checked_program)

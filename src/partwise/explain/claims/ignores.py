@@ -8,6 +8,7 @@ from pydantic import Field
 
 from partwise.explain.chance import input_band
 from partwise.explain.claims.base import (
+    Amount,
     BaseClaim,
     Measured,
     WrongClaimError,
@@ -33,7 +34,7 @@ class IgnoresClaim(BaseClaim):
     kind: Literal["ignores"] = "ignores"
     inputs: tuple[int, ...] = Field(min_length=1, max_length=4096)
     head: int = Field(ge=0)
-    maximum: float = Field(gt=0)
+    maximum: Amount
 
     def words(self, names: Names) -> str:
         """The claim as a sentence."""

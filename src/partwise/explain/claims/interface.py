@@ -8,6 +8,7 @@ from pydantic import AliasChoices, Field, field_validator
 
 from partwise.explain.chance import wire_band
 from partwise.explain.claims.base import (
+    Amount,
     BaseClaim,
     Measured,
     Where,
@@ -33,7 +34,7 @@ class InterfaceClaim(BaseClaim):
     kind: Literal["interface"] = "interface"
     head: int = Field(0, ge=0)
     relation: Literal["at most", "at least"]
-    amount: float = Field(gt=0, validation_alias=AliasChoices("amount", "nats"))
+    amount: Amount = Field(validation_alias=AliasChoices("amount", "nats"))
     where: Where = ""
     reader: int | None = Field(None, ge=0)
 

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from partwise.explain.claims.base import (
+    Amount,
     BaseClaim,
     Measured,
     WrongClaimError,
@@ -27,7 +28,7 @@ class PromotesClaim(BaseClaim):
 
     kind: Literal["promotes"] = "promotes"
     tokens: tuple[str, ...] = Field(min_length=1, max_length=64)
-    minimum: float = Field(gt=0)
+    minimum: Amount
 
     def words(self, names: Names) -> str:
         """The claim as a sentence."""
