@@ -1,9 +1,14 @@
 """Fixtures that several suites share."""
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch; `make test` has a worker per core
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = [
@@ -15,6 +20,46 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+DEADLY = """
+import os, signal, sys
+from partwise.cli import main
+from partwise.train import Trainer
+
+def advance(trainer, step=int(sys.argv.pop(1)), advance=Trainer.advance):
+    if trainer.step == step:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return advance(trainer)
+
+Trainer.advance = advance
+main()
+"""
+
+
+def pytest_collection_modifyitems(items):
+    """Tests that share a fixture made once go to one worker, or each worker would make it."""
+    for item in items:
+        info = getattr(item, "_fixtureinfo", None)
+        places = {
+            fixture.baseid
+            for fixtures in (info.name2fixturedefs.values() if info else ())
+            for fixture in fixtures
+            if fixture.scope != "function" and fixture.baseid
+        }
+        if places:
+            item.add_marker(pytest.mark.xdist_group(min(places, key=len)))
+
+
+@pytest.fixture
+def killed_at():
+    """`killed_at(step, *arguments)` calls `partwise` in a process that is killed at that step."""
+
+    def call(step, *arguments):
+        command = [sys.executable, "-c", DEADLY, str(step), *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+
+    return call
 
 
 @pytest.fixture

@@ -1,13 +1,7 @@
 import json
-import os
 import re
 import resource
-import signal
 import string
-import subprocess
-import sys
-import time
-from functools import partial
 
 import pytest
 import torch
@@ -192,43 +186,38 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, run, monkeypatch, capsys)
     assert not (folder / "new").exists()
 
 
-def command(*arguments):
-    return [sys.executable, "-m", "partwise", *map(str, arguments)]
-
-
-def test_a_killed_gpt_run_resumes_with_the_same_bits(folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # other thread counts sum in another order
-    longer = (*SETTINGS, "--set", "steps=1500")
+def test_a_killed_gpt_run_resumes_with_the_same_bits(
+    folder, tmp_path, killed_at, monkeypatch, capsys
+):
+    longer = (*SETTINGS, "--set", "steps=60", "--set", "checkpoint_every=20")
     start = ("train", "--model", "gpt", *texts(folder), *longer, "--out")
-    process = subprocess.Popen(
-        command(*start, tmp_path / "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "killed" / "model").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert int(load_file(tmp_path / "killed" / "checkpoint.safetensors")["step"]) < 1500
+    killed_at(30, *start, tmp_path / "killed")
+    files = [tmp_path / name / "checkpoint.safetensors" for name in ("killed", "whole")]
+    assert int(load_file(files[0])["step"]) == 20
     for rest in (("train", "--resume", tmp_path / "killed"), (*start, tmp_path / "whole")):
-        subprocess.run(command(*rest), check=True, capture_output=True)
-    killed, whole = (
-        load_file(tmp_path / name / "checkpoint.safetensors") for name in ("killed", "whole")
-    )
-    assert int(whole["step"]) == 1500
+        assert partwise(monkeypatch, capsys, *rest)[0] == 0
+    killed, whole = map(load_file, files)
+    assert int(whole["step"]) == 60
     assert all(torch.equal(killed[name], whole[name]) for name in whole)
 
 
-def test_a_disk_that_is_full_is_one_line(folder, tmp_path):
+@pytest.fixture
+def no_large_files():
     """The system refuses files above 16 kB, as a full disk would."""
-    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (16_000, 16_000))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16_000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_disk_that_is_full_is_one_line(folder, tmp_path, no_large_files, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
     out = tmp_path / "run"
-    done = subprocess.run(
-        command("train", "--model", "gpt", *texts(folder), *SETTINGS, "--out", out),
-        capture_output=True, text=True, preexec_fn=limit, env={**os.environ, "COLUMNS": "200"},
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert f"cannot write {out / 'checkpoint.safetensors'}" in done.stderr
-    assert "Traceback" not in done.stderr
+    start = ("train", "--model", "gpt", *texts(folder), *SETTINGS, "--out", out)
+    code, _, error = partwise(monkeypatch, capsys, *start)
+    assert code == 2
+    assert f"cannot write {out / 'checkpoint.safetensors'}" in error
+    assert "Traceback" not in error
     assert {path.name for path in out.iterdir()} == {
         "recipe.toml",
         "manifest.json",
