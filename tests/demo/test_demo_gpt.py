@@ -8,7 +8,7 @@ import pytest
 from partwise import demo_gpt
 from partwise.cli import main
 
-FEW = tuple("steps=6 context=8 width=16 layers=1 batch=8".split())
+FEW = ("steps=6", "context=8", "width=16", "layers=1", "batch=8")
 SOON = {"start": 2, "ramp": 2, "refresh_every": 2, "mask_after": 1, "probes": 100}
 
 
