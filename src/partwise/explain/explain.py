@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -45,6 +45,20 @@ class Writer(Protocol):
         self, evidence: Evidence, neighbours: Sequence[Description] = ()
     ) -> Description | Failed:
         """Describes a module or an interface; failures are values, never text."""
+        ...
+
+
+@runtime_checkable
+class WholeWriter(Writer, Protocol):
+    """A writer that chooses itself in which order it describes the parts of a network."""
+
+    def write_subject(
+        self,
+        subject: Subject,
+        parts: ArrayLike | None = None,
+        on_step: Callable[[int, int], None] = lambda done, total: None,
+    ) -> list[tuple[Evidence, Description | Failed]]:
+        """Describes every module, then every interface; `parts` are finer labels."""
         ...
 
 
@@ -123,6 +137,7 @@ def explain(
     units: UnitMap | None = None,
     samples: int | None = None,
     seed: int = 0,
+    parts: ArrayLike | None = None,
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Explained]:
     """Describes every module and interface of a network, and tests what was said.
@@ -136,6 +151,7 @@ def explain(
         units: the model's unit map, where it was read already.
         samples: at most this many rows per split, or about as many tokens; each of them once.
         seed: seed of the rows.
+        parts: (n,) finer labels, from which language models describe large modules.
         on_step: told after each subject how many are done, of how many.
 
     Returns:
@@ -148,15 +164,18 @@ def explain(
     writer = ProgramWriter() if writer is None else writer
     with evaluating(model):
         subject = subject_of(model, partition, data, units, samples, seed)
-        return explain_subject(subject, writer, on_step)
+        return explain_subject(subject, writer, on_step, parts)
 
 
 def explain_subject(
     subject: Subject,
     writer: Writer,
     on_step: Callable[[int, int], None] = lambda done, total: None,
+    parts: ArrayLike | None = None,
 ) -> list[Explained]:
     """`explain` for a subject that was taken apart already."""
+    if isinstance(writer, WholeWriter):
+        return _verified(subject, writer.write_subject(subject, parts, on_step), writer.name)
     pairs, described = subject.interfaces, list[tuple[Evidence, Description | Failed]]()
     total = subject.modules + len(pairs)
     for evidence in _evidence(subject, pairs):

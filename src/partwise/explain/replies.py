@@ -1,77 +1,119 @@
-"""Reading a language model's reply: a description that fits the evidence, or a reason why not."""
+"""Reading a language model's words: a description that fits the evidence, or a reason why not."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Sequence
+from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from partwise.explain.claims import ActivationClaim, AttendsClaim, Claim, IgnoresClaim
-from partwise.explain.language import parse_program
+from partwise.explain.endpoints.hosted import imported
+from partwise.explain.prompts import NewNames
 from partwise.explain.values import Description, Evidence
+from partwise.programs.language import parse_program
 from partwise.tasks.text import VARIABLES
+
+MOST_MENDED = 100_000
+"""Longer text is not mended."""
+Form = TypeVar("Form", bound=BaseModel)
 
 
 class BadReplyError(Exception):
-    """Why a reply is no description."""
-
-
-class IncompleteReplyError(BadReplyError):
-    """A reply that lacks a field: worth asking for once more."""
-
-
-def read_content(text: str) -> str:
-    """The model's words in a chat completion.
-
-    Raises:
-        BadReplyError: if the completion is damaged, cut off or a refusal.
-    """
-    try:
-        completion = json.loads(text)
-    except (ValueError, RecursionError):
-        raise BadReplyError("the server's reply is not JSON") from None
-    match completion:
-        case {"choices": [{"finish_reason": "length"}, *_]}:
-            raise BadReplyError("the model's answer was cut off at the server's token limit")
-        case {"choices": [{"message": {"content": str(content)}}, *_]}:
-            return content
-        case {"choices": [{"message": {"refusal": str()}}, *_]}:
-            raise BadReplyError("the model refused to answer")
-    raise BadReplyError("the server's reply is no chat completion")
+    """Why words are no description; worth telling the model once."""
 
 
 def read_description(content: str, evidence: Evidence) -> Description:
     """The description in a model's words.
 
     Raises:
-        IncompleteReplyError: if it lacks a field.
-        BadReplyError: if it does not fit the schema otherwise, or speaks of heads, inputs, units or
-            variables that are not in the evidence.
+        BadReplyError: if they do not fit the schema, or speak of heads, inputs, units or variables
+            that are not in the evidence.
     """
-    try:
-        description = Description.model_validate_json(unfenced(content), strict=True)
-    except ValidationError as error:
-        lacks = any(each["type"] == "missing" for each in error.errors(include_url=False))
-        kind = IncompleteReplyError if lacks else BadReplyError
-        raise kind(_describe_violation(error)) from None
-    except RecursionError:
-        raise BadReplyError("a program in the answer is nested too deeply") from None
+    description = _read(Description, content)
     _check_variables(description.program, evidence)
     for claim in description.claims:
         _check_claim(claim, evidence)
     return description
 
 
-def unfenced(content: str) -> str:
-    r"""The JSON inside a Markdown code fence, or the text as it is where there is none.
+def read_names(content: str, subjects: Sequence[str]) -> dict[str, str]:
+    """The new name of each part that gets one, in a model's words.
 
-    >>> unfenced("Here it is:\n```json\n{}\n```")
-    '{}'
+    Raises:
+        BadReplyError: if they do not fit the schema, or name a part that does not exist.
     """
-    found = re.search(r"```(?:json)?[ \t]*\r?\n(.*?)\r?\n?```", content, re.DOTALL)
-    return found[1].strip() if found else content
+    found = {each.subject: each.name for each in _read(NewNames, content).names}
+    unknown = sorted(found.keys() - set(subjects))
+    if unknown:
+        raise BadReplyError(f"there is no part {unknown[0]!r}")
+    return found
+
+
+def json_in(content: str) -> str:
+    r"""The first JSON object in a text, mended where it is whole but not quite JSON.
+
+    Text without a whole object stays as it is: what was cut off is not made up.
+
+    >>> json_in("Here it is:\n```json\n{'a': [1, 2,],}\n```")
+    '{"a": [1, 2]}'
+    >>> json_in('{"a": 1')
+    '{"a": 1'
+    """
+    found = _first_object(content)
+    if found is None:
+        return content
+    try:
+        json.loads(found)
+    except RecursionError:
+        return content
+    except ValueError:
+        return _mended(found)
+    return found
+
+
+def _first_object(content: str) -> str | None:
+    """The text from the first brace to the one that closes it, whatever quotes hold."""
+    start, depth, quote = content.find("{"), 0, ""
+    if start < 0:
+        return None
+    for match in re.finditer(r"\\.|[{}\"']", content[start:], re.DOTALL):
+        mark = match[0]
+        if quote:
+            quote = "" if mark == quote else quote
+        elif mark == '"' or (mark == "'" and _opens(content, start + match.start())):
+            quote = mark
+        elif mark in "{}":
+            depth += 1 if mark == "{" else -1
+            if depth == 0:
+                return content[start : start + match.end()]
+    return None
+
+
+def _opens(content: str, place: int) -> bool:
+    """Whether a single quote begins a text: after a brace, bracket, colon or comma."""
+    return content[max(0, place - 20) : place].rstrip()[-1:] in "{[:,"
+
+
+def _mended(text: str) -> str:
+    if len(text) > MOST_MENDED:
+        return text
+    try:
+        found = imported("json_repair").loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return json.dumps(found) if isinstance(found, dict) else text
+
+
+def _read(form: type[Form], content: str) -> Form:
+    try:
+        return form.model_validate_json(json_in(content), strict=True)
+    except ValidationError as error:
+        raise BadReplyError(_describe_violation(error)) from None
+    except RecursionError:
+        raise BadReplyError("a program in the answer is nested too deeply") from None
 
 
 def _describe_violation(error: ValidationError) -> str:
