@@ -56,7 +56,7 @@ def equal_halves() -> Program:
     """Whether the second half is the first again."""
     tokens, positions = given()
     partner = Fetch(where((positions, ahead(HALF), positions)), tokens, "-")
-    differs = mapped(lambda a, b: b not in ("-", a), tokens, partner, role="table")
+    differs = mapped(lambda a, b: b not in ("-", a), tokens, partner, role="xor")
     output = split_at([(1, Share(where(), differs))], 0.05, "y", "n")
     return replace(program("halves: equal", output, tokens, 2 * HALF), draw=_nearly_repeated)
 

@@ -1,0 +1,338 @@
+"""Decompiles transformers that were compiled from programs, and compares with the programs.
+
+A network is scored by what came out of `zoo.decompile`, which saw its weights, a partition and
+training sequences without answers:
+
+- roles: of each head and group of neurons, against the role that the program's author gave it;
+- interfaces: which component reads which, of all that are true or claimed;
+- task: the first entry of the catalogue that answers as the network does, against the program's;
+- functional: the steps answer as the network on every position of every held-out sequence;
+- exact: functional, with every role and every interface right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from statistics import mean
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmarks.records import Record, Row
+from partwise.graph import UnitMap, units_of
+from partwise.modules import search_modules
+from partwise.modules.agreement import adjusted_rand
+from partwise.zoo.catalogue import catalogue
+from partwise.zoo.compiler import Compiled, compiled
+from partwise.zoo.data import sequence_text
+from partwise.zoo.decompile.components import Component
+from partwise.zoo.decompile.reading import Reading, Undecompilable, decompile
+from partwise.zoo.decompile.roles import roles_of
+from partwise.zoo.decompile.tasks import as_texts, name_task
+from partwise.zoo.disguise import disguised
+from partwise.zoo.language import Program
+from partwise.zoo.library import PROGRAMS
+from partwise.zoo.made_up import made_up
+from partwise.zoo.truth import Truth
+
+SEEN, HELD_OUT = 400, 1000
+"""Sequences that the decompiler sees, and that it is tested on."""
+MADE_UP = 30
+CATALOGUE = catalogue()
+Labels = NDArray[np.int64]
+
+
+class Setting(NamedTuple):
+    """A network to decompile, and by which modules.
+
+    Attributes:
+        net: the network; gets a compiled one.
+        labels: its modules; gets the network, its units and a generator.
+    """
+
+    net: Callable[[Compiled], Compiled]
+    labels: Callable[[Compiled, UnitMap, np.random.Generator], Labels]
+
+
+def true_modules(net: Compiled, units: UnitMap, rng: np.random.Generator) -> Labels:
+    return np.array(net.truth.partition)
+
+
+def found_modules(net: Compiled, units: UnitMap, rng: np.random.Generator) -> Labels:
+    """Those that the weights show, without the test against shuffled networks."""
+    return search_modules(units.graph(net.model), likelihood=True).labels
+
+
+def one_module(net: Compiled, units: UnitMap, rng: np.random.Generator) -> Labels:
+    return np.zeros(units.n, np.int64)
+
+
+def random_modules(net: Compiled, units: UnitMap, rng: np.random.Generator) -> Labels:
+    """The true modules with units of each layer shuffled."""
+    labels = true_modules(net, units, rng)
+    for group in units.groups:
+        labels[group.start : group.stop] = rng.permutation(labels[group.start : group.stop])
+    return labels
+
+
+def as_compiled(net: Compiled) -> Compiled:
+    return net
+
+
+SETTINGS = {
+    "true modules": Setting(as_compiled, true_modules),
+    "disguised, true modules": Setting(lambda net: disguised(net, seed=0), true_modules),
+    "found modules": Setting(as_compiled, found_modules),
+    "one module": Setting(as_compiled, one_module),
+    "random modules": Setting(as_compiled, random_modules),
+}
+
+
+@dataclass(frozen=True)
+class Score:
+    """What was right about one network."""
+
+    roles: int
+    roles_right: int
+    interfaces: int
+    interfaces_right: int
+    is_task_right: bool
+    is_named: bool
+    agreement: float
+    entries: int
+    rand: float
+    reason: str = ""
+
+    @property
+    def is_functional(self) -> bool:
+        """Whether all held-out answers are the network's."""
+        return self.agreement == 1
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether besides every role and every interface is right."""
+        right = (self.roles_right, self.interfaces_right) == (self.roles, self.interfaces)
+        return self.is_functional and right
+
+
+def score(program: Program, net: Compiled, labels: Labels, seed: int = 0) -> Score:
+    """Decompiles a network and compares it with its program."""
+    text = sequence_text(program, net.vocabulary)
+    seen, new = text.batches("train", SEEN, seed), text.batches("final", HELD_OUT, seed)
+    name = task_of(net, seen)
+    truth = net.truth
+    found = match_none(truth)
+    agreement, entries, reason = 0.0, 0, ""
+    try:
+        reading = decompile(net.model, units_of(net.model), labels, seen)
+    except Undecompilable as error:
+        reason = str(error)
+    else:
+        found = compare(truth, reading, roles_of(reading.decompiled, net.vocabulary))
+        agreement = agreement_of(net, reading, new)
+        entries = reading.decompiled.entries
+    return Score(
+        *found,
+        name == program.name,
+        name is not None,
+        agreement,
+        entries,
+        adjusted_rand(labels, np.array(truth.partition)),
+        reason,
+    )
+
+
+def task_of(net: Compiled, sequences: Iterable[Tensor]) -> str | None:
+    """The name of what a network does, by its answers to sequences."""
+    answers = [
+        pair
+        for ids in sequences
+        for pair in as_texts(net.vocabulary, ids.numpy(), told_by(net, ids))
+    ]
+    name = name_task(CATALOGUE, answers)
+    return None if name is None else name.name
+
+
+@torch.no_grad()
+def told_by(net: Compiled, ids: Tensor) -> NDArray[np.int64]:
+    """(b, t) the network's answers to (b, 1 + t) ids."""
+    return net.model(ids)[:, 1:].argmax(2).numpy()
+
+
+def agreement_of(net: Compiled, reading: Reading, sequences: Iterable[Tensor]) -> float:
+    """The share of sequences on which steps and network agree at every position."""
+    same = [
+        (reading.decompiled.answers(ids.numpy()) == told_by(net, ids)).all(1) for ids in sequences
+    ]
+    return float(np.concatenate(same).mean())
+
+
+Found = tuple[int, int, int, int]
+"""Roles, those that are right, interfaces true or claimed, those that are both."""
+
+
+def match_none(truth: Truth) -> Found:
+    parts = [part for part in truth.components if part.kind != "embedding"]
+    return len(parts), 0, sum(len(part.reads) for part in parts), 0
+
+
+def compare(truth: Truth, reading: Reading, roles: list[str]) -> Found:
+    """What is right of the roles and interfaces of the true components."""
+    place = [best_match(part.units, part.role, reading.components) for part in truth.components]
+    parts = [i for i, part in enumerate(truth.components) if part.kind != "embedding"]
+    right = sum(roles[place[i]] == truth.components[i].role for i in parts)
+    true = {(place[j], place[i]) for i in parts for j in truth.components[i].reads}
+    matched = {place[i] for i in range(len(truth.components))}
+    claimed = {
+        (source, i)
+        for i in {place[i] for i in parts}
+        for source in reading.decompiled.steps[i].reads
+        if source in matched
+    }
+    lost = sum(len(truth.components[i].reads) for i in parts) - len(true)
+    return len(parts), right, len(true | claimed) + lost, len(true & claimed)
+
+
+def best_match(units: tuple[int, ...], role: str, found: Iterable[Component]) -> int:
+    """The component that shares most units with a true one; an embedding is its own match."""
+    if role in ("tokens", "positions"):
+        return 0 if role == "tokens" else 1
+    own = set(units)
+    shares = [len(own & set(each.units)) / len(own | set(each.units)) for each in found]
+    return int(np.argmax(shares))
+
+
+def planted_rows(is_quick: bool) -> list[Row]:
+    """A row for each setting and family."""
+    programs = PROGRAMS[::6] if is_quick else PROGRAMS
+    settings = list(SETTINGS)[:2] if is_quick else list(SETTINGS)
+    rows = []
+    for setting in settings:
+        scores = [(program, scored(program, setting)) for program in programs]
+        for family in dict.fromkeys(program.family for program in programs):
+            own = [(p.name, each) for p, each in scores if p.family == family]
+            rows.append({"setting": setting, "family": family, **summed(own)})
+    return [*rows, made_up_row(2 if is_quick else MADE_UP)]
+
+
+def scored(program: Program, setting: str) -> Score:
+    """The score of one program in one setting."""
+    net = SETTINGS[setting].net(compiled(program))
+    rng = np.random.default_rng(0)
+    return score(program, net, SETTINGS[setting].labels(net, units_of(net.model), rng))
+
+
+def made_up_row(count: int) -> Row:
+    """Programs without a task, whose roles have no names: a `table` may be anything."""
+    found = []
+    for seed in range(count):
+        program = made_up(seed)
+        found.append((program.name, scored(program, "disguised, true modules")))
+    row = summed(found)
+    named = sum(each.is_named for _, each in found)
+    kept = ("networks", "functional", "interfaces", "interfaces_right", "not_functional", "reasons")
+    return {
+        "setting": "disguised, true modules",
+        "family": "made up",
+        **{key: row[key] for key in kept},
+        "named_as_a_task": named,
+    }
+
+
+def summed(scores: list[tuple[str, Score]]) -> Row:
+    """Counts of a family."""
+    found = [each for _, each in scores]
+    return {
+        "networks": len(found),
+        "functional": sum(each.is_functional for each in found),
+        "exact": sum(each.is_exact for each in found),
+        "tasks_right": sum(each.is_task_right for each in found),
+        "roles": sum(each.roles for each in found),
+        "roles_right": sum(each.roles_right for each in found),
+        "interfaces": sum(each.interfaces for each in found),
+        "interfaces_right": sum(each.interfaces_right for each in found),
+        "rand": mean(each.rand for each in found),
+        "entries": sum(each.entries for each in found),
+        "not_functional": [name for name, each in scores if not each.is_functional],
+        "reasons": sorted({each.reason for each in found if each.reason})[:3],
+    }
+
+
+def planted_summary(rows: list[Row]) -> Row:
+    """Shares over all families, of the disguised networks with their true modules."""
+    own = [row for row in rows if row["setting"] == "disguised, true modules" and "exact" in row]
+    families = {
+        row["family"]: {key: row[key] / row["networks"] for key in ("functional", "exact")}
+        for row in own
+    }
+    totals = {key: sum(row[key] for row in own) for key in _COUNTED}
+    return {
+        "networks": totals["networks"],
+        "functional_frac": totals["functional"] / totals["networks"],
+        "exact_frac": totals["exact"] / totals["networks"],
+        "task_frac": totals["tasks_right"] / totals["networks"],
+        "role_frac": totals["roles_right"] / totals["roles"],
+        "interface_frac": totals["interfaces_right"] / totals["interfaces"],
+        "families": families,
+    }
+
+
+_COUNTED = (
+    "networks",
+    "functional",
+    "exact",
+    "tasks_right",
+    "roles",
+    "roles_right",
+    "interfaces",
+    "interfaces_right",
+)
+
+
+def settings_table(record: Record) -> str:
+    """All families together, by setting, as a Markdown table."""
+    lines = [
+        "| network, modules | networks | roles | interfaces | tasks | functional | exact | Rand |",
+        "|" + " --- |" * 8,
+    ]
+    for setting in dict.fromkeys(row["setting"] for row in record.rows):
+        own = [row for row in record.rows if row["setting"] == setting and "exact" in row]
+        if own:
+            total = {key: sum(row[key] for row in own) for key in _COUNTED}
+            rand = sum(row["rand"] * row["networks"] for row in own) / total["networks"]
+            lines.append(f"| {setting} | {_cells(total)} | {rand:.2f} |")
+    return "\n".join(lines)
+
+
+def families_table(record: Record) -> str:
+    """The disguised networks by family, as a Markdown table."""
+    lines = [
+        "| family | networks | roles | interfaces | tasks | functional | exact |",
+        "|" + " --- |" * 7,
+    ]
+    for row in record.rows:
+        if row["setting"] != "disguised, true modules":
+            continue
+        if "exact" in row:
+            lines.append(f"| {row['family']} | {_cells(row)} |")
+        else:
+            lines.append(
+                f"| {row['family']} | {row['networks']} | | "
+                f"{row['interfaces_right']} of {row['interfaces']} | "
+                f"{row['named_as_a_task']} named | {row['functional']} | |"
+            )
+    return "\n".join(lines)
+
+
+def _cells(row: Row) -> str:
+    pairs = ("roles", "interfaces")
+    shares = [f"{row[f'{key}_right']} of {row[key]}" for key in pairs]
+    plain = [str(row[key]) for key in ("tasks_right", "functional", "exact")]
+    return " | ".join([str(row["networks"]), *shares, *plain])
+
+
+TABLES = {"settings-table": settings_table, "families-table": families_table}
