@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -46,15 +47,24 @@ def guilty_module(subject: Subject, found: FoundTrigger, means: Tensor) -> int:
 def lesion(subject: Subject, module: int, unit: int, means: Tensor) -> None:
     """Takes a unit away from a module's units, in place.
 
-    What its readers got from it on average goes to their biases, where they have one.
+    What its readers got from it on average goes to their biases, where they have one. A pixel
+    that convolutions read takes its whole map along.
     """
     parameters = dict(subject.model.named_parameters())
     member = torch.as_tensor(subject.labels == module)
-    for block in subject.units.blocks:
+    for heard, block in product(_heard_as(subject, unit), subject.units.blocks):
         weight = parameters[block.parameter]
-        gone = member[block.rows][:, None] & (block.columns == unit)
+        gone = member[block.rows][:, None] & (block.columns == heard)
         gone = gone.expand(weight.shape[:2])
         bias = parameters.get(block.parameter.removesuffix("weight") + "bias")
-        if bias is not None and weight.dim() == 2:
-            bias.add_((weight * gone).sum(1) * means[unit])
+        if bias is not None:
+            bias.add_((weight.reshape(*gone.shape, -1).sum(2) * gone).sum(1) * means[heard])
         weight[gone] = 0
+
+
+def _heard_as(subject: Subject, unit: int) -> list[int]:
+    """What layers read of a unit: itself, or the maps that it is a pixel of."""
+    if any(bool((block.columns == unit).any()) for block in subject.units.blocks):
+        return [unit]
+    wires = subject.units.wires
+    return [int(k) for wire in wires for k in wire.rows[(wire.columns == unit).any(1)]]
