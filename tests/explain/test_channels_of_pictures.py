@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from partwise.explain import ProgramWriter, subject_of
-from partwise.explain.evidence.graphs import feeds, reads, units_by_layer
+from partwise.explain.claims import IgnoresClaim
+from partwise.explain.evidence import tables
 from partwise.explain.evidence.pictures import map_profiles
 from partwise.explain.maps import PICTURE, map_layers, receptive_fields
-from partwise.explain.values import Evidence
+from partwise.explain.verification import verify_claims
 from partwise.graph import unit_map
 from partwise.tasks import task_from_arrays
 
@@ -107,25 +108,30 @@ def test_fields_grow_with_kernels_and_pooling():
     assert fields[0][0].sum(1).tolist() == [2] + [3] * 10 + [2]
 
 
-def test_the_writer_says_what_channels_see(subject, maps):
-    evidence = Evidence(
-        kind="module",
-        modules=(0,),
-        units=units_by_layer(subject, 0),
-        reads=reads(subject, 0),
-        feeds=feeds(subject, 0),
-        interface_frac=0.0,
-        code="",
-        effects=maps[1].effects,
-        profiles=(),
-        examples=(),
-        inputs=subject.task.inputs,
-        heads=subject.names.heads,
-        maps=maps,
-    )
-    said = ProgramWriter().write(evidence)
+def test_the_writer_says_what_channels_see_and_claims_that_the_rest_does_not_matter(
+    subject, monkeypatch
+):
+    monkeypatch.setattr(tables, "fit_program", lambda *_: None)
+    evidence = tables.table_module(subject, 0)
     assert list(evidence.units) == ["input", "the picture", "conv1", "conv2", "6"]
+    assert evidence.foreign.inputs == tuple(range(16, 32))
+    said = ProgramWriter().write(evidence)
     assert said.sentence == (
-        "Reads channel 0 of the picture (16 of 32 inputs, 'spot a pixel') and answers 'a is lit'."
+        "Reads 16 of 32 inputs ('spot a pixel'), sees channel 0 of the picture (100%), and answers "
+        "'a is lit'."
     )
     assert "Channel 0 of conv2 sees channel 0 of the picture (100%)" in said.paragraph
+    claims = [claim for claim in said.claims if isinstance(claim, IgnoresClaim)]
+    assert [(claim.inputs, claim.head) for claim in claims] == [(evidence.foreign.inputs, 0)]
+    verdicts = verify_claims(subject, [(evidence, claim) for claim in claims])
+    assert [verdict.outcome for verdict in verdicts] == ["supported"]
+
+
+def test_a_module_that_needs_what_it_should_not_see_does_not_claim_to_be_blind(monkeypatch):
+    monkeypatch.setattr(tables, "fit_program", lambda *_: None)
+    model = spots_network()
+    with torch.no_grad():
+        model[3].weight[0, 1] = -1  # the channel of a listens to b
+    listening = subject_of(model, LABELS, spots_task(), samples=150)
+    said = ProgramWriter().write(tables.table_module(listening, 0))
+    assert not any(isinstance(claim, IgnoresClaim) for claim in said.claims)

@@ -320,6 +320,18 @@ class MapProfile(_Value):
     effects: tuple[HeadEffect, ...]
 
 
+class Foreign(_Value):
+    """The inputs of all other modules, and what becomes of questions without them.
+
+    Attributes:
+        inputs: their numbers.
+        effects: what taking them from other samples does to each question.
+    """
+
+    inputs: tuple[int, ...]
+    effects: tuple[HeadEffect, ...]
+
+
 class Evidence(_Value):
     """All that a writer may see of a module or an interface; never the ground truth.
 
@@ -346,6 +358,7 @@ class Evidence(_Value):
         picture: height and width, if the inputs are pixels.
         text: what else is known where the samples are tokens; None of tables.
         maps: its strongest channels, where the network has convolutions.
+        foreign: what its channels should not see, likewise; None where there is nothing else.
     """
 
     kind: Literal["module", "interface"]
@@ -369,6 +382,7 @@ class Evidence(_Value):
     picture: tuple[int, int] | None = None
     text: TextEvidence | None = None
     maps: tuple[MapProfile, ...] = ()
+    foreign: Foreign | None = None
 
     @property
     def part(self) -> Part:

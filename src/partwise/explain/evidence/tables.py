@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from partwise.explain.chance import Band, lesion_band, wire_band
+from partwise.explain.chance import Band, input_band, lesion_band, wire_band
 from partwise.explain.evidence.graphs import (
     boundary,
     code,
@@ -25,7 +25,7 @@ from partwise.explain.fitting import fit_program
 from partwise.explain.intervals import Estimate
 from partwise.explain.measures import Measures
 from partwise.explain.subject import Subject
-from partwise.explain.values import Evidence, Example, HeadEffect, Spread, UnitProfile
+from partwise.explain.values import Evidence, Example, Foreign, HeadEffect, Spread, UnitProfile
 from partwise.modules import module_masses
 
 MOST_PROFILES = 8
@@ -63,6 +63,7 @@ def table_module(subject: Subject, module: int) -> Evidence:
         fitted_chance=fitted.chance if fitted else 0.0,
         picture=subject.task.picture,
         maps=map_profiles(subject, module),
+        foreign=_foreign(subject, module) if subject.map_layers else None,
     )
 
 
@@ -122,6 +123,17 @@ def _effects(
             )
         )
     return tuple(effects)
+
+
+def _foreign(subject: Subject, module: int) -> Foreign | None:
+    """What the inputs of other modules do to each question."""
+    others = np.flatnonzero(subject.labels[: len(subject.task.inputs)] != module)
+    if not len(others):
+        return None
+    inputs = tuple(others.tolist())
+    band = input_band(subject, "train", inputs)
+    effects = _effects(subject, lambda measures, head: measures.of_inputs(inputs, head), band, band)
+    return Foreign(inputs=inputs, effects=effects)
 
 
 def _activity(subject: Subject, module: int) -> Tensor:

@@ -19,7 +19,7 @@ from partwise.explain.claims import (
     ProgramClaim,
     condition_in_words,
 )
-from partwise.explain.values import Description, Evidence, HeadEffect
+from partwise.explain.values import Description, Evidence, Foreign, HeadEffect
 from partwise.explain.writers.wording import CLEAR, IDLE, TELLING, digits, down, listed
 
 MOST_NAMED = 8  # inputs in a sentence
@@ -56,7 +56,8 @@ def describe_module(evidence: Evidence) -> Description:
         claims=(
             *(EffectClaim(head=k, minimum=least) for k, least in _least(moved)),
             *(NoEffectClaim(head=k, maximum=most) for k, most in _most(calm)),
-            *(_ignores_claims(evidence, moved) if is_alone else ()),
+            *(_blind_claims(evidence.foreign, moved) if evidence.foreign and answers else ()),
+            *(_ignores_claims(evidence, moved) if is_alone and not evidence.foreign else ()),
             *_activation_claims(evidence),
             *_program_claims(evidence),
         ),
@@ -146,15 +147,17 @@ def _reading_region(evidence: Evidence) -> tuple[str, float]:
 
 
 def _maps_seen(evidence: Evidence, own: Sequence[int]) -> str:
-    """The maps of the picture that its channels see, and what its own pixels are called."""
+    """A module's own pixels, and the maps of the picture that its channels see."""
     totals = dict[str, float]()
     for each in evidence.maps:
         for share in each.sees:
             totals[share.name] = totals.get(share.name, 0.0) + share.share / len(evidence.maps)
-    maps = [name for name, share in totals.items() if share >= PASSED_ON]
+    seen = sorted(totals.items(), key=lambda item: -item[1])
+    maps = [f"{name} ({share:.0%})" for name, share in seen if share >= PASSED_ON]
     common = _beginning([evidence.inputs[k] for k in own])
-    called = f", '{common}'" if len(common) > len(_beginning(evidence.inputs)) else ""
-    return f"{listed(sorted(maps))} ({len(own)} of {len(evidence.inputs)} inputs{called})"
+    called = f" ('{common}')" if len(common) > len(_beginning(evidence.inputs)) else ""
+    count = len(evidence.inputs) - (len(evidence.foreign.inputs) if evidence.foreign else 0)
+    return f"{count} of {len(evidence.inputs)} inputs{called}, sees {listed(maps)},"
 
 
 def _beginning(names: Sequence[str]) -> str:
@@ -213,6 +216,13 @@ def _ignores_claims(evidence: Evidence, moved: Sequence[HeadEffect]) -> list[Cla
         IgnoresClaim(inputs=foreign, head=effect.head, maximum=digits(_margin(effect), math.ceil))
         for effect in moved
     ]
+
+
+def _blind_claims(foreign: Foreign, moved: Sequence[HeadEffect]) -> list[Claim]:
+    """For the question it answers: what its channels do not see does not matter."""
+    own = {effect.head for effect in moved}
+    bounds = _most([each for each in foreign.effects if each.head in own])
+    return [IgnoresClaim(inputs=foreign.inputs, head=k, maximum=most) for k, most in bounds]
 
 
 def _margin(effect: HeadEffect) -> float:
