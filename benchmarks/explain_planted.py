@@ -13,7 +13,8 @@ training sequences without answers:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
 from statistics import mean
 from typing import NamedTuple
 
@@ -37,11 +38,13 @@ from partwise.zoo.disguise import disguised
 from partwise.zoo.language import Program
 from partwise.zoo.library import PROGRAMS
 from partwise.zoo.made_up import made_up
+from partwise.zoo.together import programs_of_units, together
 from partwise.zoo.truth import Truth
 
 SEEN, HELD_OUT = 400, 1000
 """Sequences that the decompiler sees, and that it is tested on."""
-MADE_UP = 30
+MADE_UP, TOGETHER = 30, 20
+"""Programs without a task, and pairs of programs in one network."""
 CATALOGUE = catalogue()
 Labels = NDArray[np.int64]
 
@@ -216,7 +219,8 @@ def planted_rows(is_quick: bool) -> list[Row]:
         for family in dict.fromkeys(program.family for program in programs):
             own = [(p.name, each) for p, each in scores if p.family == family]
             rows.append({"setting": setting, "family": family, **summed(own)})
-    return [*rows, made_up_row(2 if is_quick else MADE_UP)]
+    rows.append(made_up_row(2 if is_quick else MADE_UP))
+    return rows + together_rows(2 if is_quick else TOGETHER)
 
 
 def scored(program: Program, setting: str) -> Score:
@@ -241,6 +245,37 @@ def made_up_row(count: int) -> Row:
         **{key: row[key] for key in kept},
         "named_as_a_task": named,
     }
+
+
+def pairs_of_programs(count: int) -> list[tuple[Program, Program]]:
+    """Random pairs over the same tokens, none twice, both of several operations."""
+    pairs = [
+        (a, b)
+        for a, b in combinations(PROGRAMS, 2)
+        if (a.texts, a.is_causal) == (b.texts, b.is_causal)
+        and min(len(a.operations), len(b.operations)) > 3
+    ]
+    chosen = np.random.default_rng(0).permutation(len(pairs))[:count]
+    return [pairs[i] for i in chosen]
+
+
+def together_rows(count: int) -> list[Row]:
+    """Two programs in one network, whose modules are the programs."""
+    scores: dict[str, list[tuple[str, Score]]] = {}
+    for pair in pairs_of_programs(count):
+        program = together(pair)
+        net = compiled(program)
+        units = units_of(net.model)
+        true = programs_of_units(pair, net)
+        found = found_modules(net, units, np.random.default_rng(0))
+        for name, labels in (("programs", true), ("found", found), ("one", 0 * true)):
+            one = score(program, net, labels)
+            rand = adjusted_rand(labels[true > 0], true[true > 0])
+            scores.setdefault(name, []).append((program.name, replace(one, rand=rand)))
+    return [
+        {"setting": f"two programs, modules: {name}", "family": "together", **summed(each)}
+        for name, each in scores.items()
+    ]
 
 
 def summed(scores: list[tuple[str, Score]]) -> Row:

@@ -298,6 +298,8 @@ def _of_one(table: NDArray[np.int64], rows: Rows) -> tuple[str, dict[int, Meanin
 
 def _of_two(table: NDArray[np.int64], rows: Rows) -> tuple[str, dict[int, Meaning]]:
     outcomes = len(np.unique(table))
+    if outcomes == table.size:
+        return "pairs", {symbol: key for key, symbol in rows}
     if table.shape == (2, 2) or _are_bits(rows):
         return _of_bits(table if table.shape == (2, 2) else _as_square(rows)), {}
     if rows and outcomes in (2, 3) and follows(rows, lambda a, b: a == b) is not None:
@@ -313,8 +315,6 @@ def _of_two(table: NDArray[np.int64], rows: Rows) -> tuple[str, dict[int, Meanin
             found = follows(rows, of)
             if found is not None and len(found) > 2:
                 return name, found
-    if outcomes == table.size:
-        return "pairs", {symbol: key for key, symbol in rows}
     return TABLE, {}
 
 
