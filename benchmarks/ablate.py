@@ -1,24 +1,19 @@
 """What each rule of `BudgetedPenalty` is worth: the same networks, trained with and without it.
 
-    python -m benchmarks.ablate --rules idle_wires opened --tasks digits-shared retina --seeds 6 \
+    python -m benchmarks.ablate --tasks digits-shared retina --seeds 6 \
         --json benchmarks/results/ablate.jsonl
 
 A network is trained once with all rules, and once more without each rule that acted in it; where
-a rule never acted, the network without it is the same, and is not trained again. The file has one
-line per rule and task, with both networks of each seed and the mean of the paired differences.
-Networks that are in the file already are not trained again.
+a rule never acted, the network without it is the same, and is not trained again. `python -m
+benchmarks.tables` makes the table in the docs.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,13 +27,13 @@ from benchmarks.modularity_methods import (
     WEIGHT_DECAY,
     network,
 )
-from benchmarks.records import Row, machine
+from benchmarks.records import Job, Record, Row, run_all, study_arguments
 from partwise.capability import held_out
-from partwise.files import write_text
 from partwise.interventions.masks import MaskedRun, inside_modules
-from partwise.loss import BudgetedPenalty, budget, partitions
+from partwise.loss import BudgetedPenalty, budget, budget_control, budget_finder
+from partwise.loss.budget_control import Budget
+from partwise.loss.budget_finder import BudgetFinder
 from partwise.loss.levels import Levels
-from partwise.loss.partitions import PartitionSearch
 from partwise.modules import find_modules
 from partwise.modules.scores import purity
 from partwise.tasks import Task, task_named
@@ -50,7 +45,6 @@ BUDGET = 0.05
 PURE = 0.97
 ALIVE = 0.01
 """Units with less than this share of the mean capacity are in no module."""
-MEASURED = "right", "modules", "purity", "held_out_loss", "interface_costs", "shown_right"
 
 
 @dataclass(frozen=True)
@@ -99,31 +93,32 @@ class Rule:
             setattr(self.owner, self.name, rule)
 
 
-def _trial_goes_on(penalty: BudgetedPenalty) -> bool:
-    """Whether a trial is over and modules that cost too much are still in force."""
-    over = penalty._trial_is_over and 0 < penalty.state.excess < math.inf
-    return over and not penalty._masking_is_free and penalty.modules > 1
+def _trial_goes_on(controller: Budget, refused: bool) -> bool:
+    """Whether a trial is over and modules that cost too much stay in force."""
+    over = controller.trial_is_over and 0 < controller.state.excess < math.inf
+    return over and not controller.masking_is_free and not refused
 
 
-def _judge_at_once(penalty: BudgetedPenalty) -> None:
-    """`_judge` without SLOW and LAST_HOPE: a trial ends when it is over."""
-    state = penalty.state
-    state.masked_loss = penalty.loss_of(penalty.in_force.run)
-    state.excess = penalty.limits.excess(state.masked_loss)
-    if penalty._trial_is_over and state.excess > 0:
-        if penalty._masking_is_free:
-            state.pressure *= budget.BACK_OFF
-        else:
-            penalty._refuse()
+def _refuses_at_once(controller: Budget, masked_loss: float) -> bool:
+    """`refuses` without SLOW and LAST_HOPE: a trial ends when it is over."""
+    state = controller.state
+    state.masked_loss = masked_loss
+    state.excess = masked_loss - state.before - controller.slack(state.before)
+    if not controller.trial_is_over or state.excess <= 0:
+        return False
+    if controller.masking_is_free:
+        state.pressure *= budget_control.BACK_OFF
+        return False
+    return True
 
 
-def _no_readings(search: PartitionSearch, graph: Any, labels: np.ndarray) -> np.ndarray:
+def _no_readings(finder: BudgetFinder, graph: Any, labels: np.ndarray) -> np.ndarray:
     return np.zeros((int(labels.max()) + 1,) * 2, bool)
 
 
 RULES = {
     "opened": Rule(
-        partitions, "opened", lambda reads, *_: reads,
+        budget_finder, "opened", lambda reads, *_: reads,
         lambda args, reads: not np.array_equal(args[0], reads),
     ),
     "clear_beneath": Rule(
@@ -138,27 +133,25 @@ RULES = {
         lambda _, idle: any(bool(wires.any()) for wires in idle.values()),
     ),
     "longer_trials": Rule(
-        BudgetedPenalty, "_judge", _judge_at_once, lambda args, _: _trial_goes_on(args[0])
+        Budget, "refuses", _refuses_at_once,
+        lambda args, refused: _trial_goes_on(args[0], refused),
     ),
     "least_spread": Rule(
         budget, "least_spread", lambda *_: 1.0, lambda _, spread: spread < budget.FLAT
     ),
-    "readers": Rule(PartitionSearch, "_readings", _no_readings, lambda _, reads: bool(reads.any())),
+    "readers": Rule(BudgetFinder, "_readings", _no_readings, lambda _, reads: bool(reads.any())),
     "without_idle": Rule(
-        partitions, "without_idle", lambda units, graph, labels: labels,
+        budget_finder, "without_idle", lambda units, graph, labels: labels,
         lambda args, labels: labels.max() != args[2].max(),
     ),
-    "fallback": Rule(
-        PartitionSearch, "fallback", lambda *_: None, lambda _, result: bool(result)
-    ),
     "works_alone": Rule(
-        PartitionSearch, "_works_alone", lambda _: False, lambda _, stays: bool(stays)
+        BudgetFinder, "_works_alone", lambda _: False, lambda _, stays: bool(stays)
     ),
     "costs_more": Rule(
-        PartitionSearch, "_costs_more", lambda *_: False, lambda _, stays: bool(stays)
+        BudgetFinder, "_costs_more", lambda *_: False, lambda _, stays: bool(stays)
     ),
 }  # fmt: skip
-"""Rules that stand. Lines of others in a record are of rules that showed nothing, and are gone."""
+"""Rules that stand; others in a record showed nothing, and are gone."""
 
 
 def trained(task_name: str, seed: int) -> Row:
@@ -220,111 +213,67 @@ def _decay(into: float) -> float:
     return (1 + math.cos(math.pi * late)) / 2
 
 
-class Record:
-    """The file: one line per rule and task."""
-
-    def __init__(self, path: Path):
-        self.path, self.lines = path, {}
-        for text in path.read_text().splitlines() if path.exists() else []:
-            line = json.loads(text)
-            self.lines[line["rule"], line["task"]] = line
-
-    def networks(self, rule: str, task: str) -> list[Row]:
-        """Each seed so far, with both networks where the rule acted."""
-        return self.lines.get((rule, task), {}).get("networks", [])
-
-    def seeds(self, rule: str, task: str) -> set[int]:
-        """Seeds that are done."""
-        return {each["seed"] for each in self.networks(rule, task)}
-
-    def baseline(self, task: str, seed: int) -> Row | None:
-        """The network with all rules, if a line of any rule has it."""
-        for (_, of), line in self.lines.items():
-            for each in line["networks"] if of == task else []:
-                if each["seed"] == seed and each["acted"]:
-                    return each["with"] | {"acting": each["acting"]}
-        return None
-
-    def add(self, rule: str, task: str, network: Row) -> None:
-        """Adds one seed, and works the differences out anew."""
-        networks = [*self.networks(rule, task), network]
-        self.lines[rule, task] = {
-            "rule": rule,
-            "task": task,
-            "seeds": len(networks),
-            "acted": sum(each["acted"] for each in networks),
-            "without_minus_with": paired(networks),
-            "networks": networks,
-            **machine(),
-        }
-        lines = [json.dumps(self.lines[key], separators=(",", ":")) for key in sorted(self.lines)]
-        write_text(self.path, "\n".join(lines) + "\n")
+def row(job: Job) -> Row:
+    """A network with all rules, and without each of those that acted in it."""
+    task, seed = job
+    acting: set[str] = set()
+    with ExitStack() as stack:
+        for name, rule in RULES.items():
+            stack.enter_context(rule.watched(lambda name=name: acting.add(name)))
+        whole = trained(task, seed)
+    without = {}
+    for name in sorted(acting):
+        with RULES[name].switched_off():
+            without[name] = trained(task, seed)
+    return {"task": task, "seed": seed, "rules": list(RULES), "with": whole, "without": without}
 
 
-def paired(networks: Sequence[Row]) -> Row:
-    """Mean difference without and with the rule, and standard error; empty if it never acted."""
-    found: Row = {}
-    if not any(each["acted"] for each in networks):
-        return found
-    for name in MEASURED:
-        differences = [
-            each["without"][name] - each["with"][name] if each["acted"] else 0.0
-            for each in networks
-        ]
-        found[name] = rounded(float(np.mean(differences)))
-        if len(differences) > 1:
-            error = float(np.std(differences, ddof=1) / math.sqrt(len(differences)))
-            found[f"{name}_se"] = rounded(error)
-    return found
+def rules_table(record: Record) -> str:
+    """What goes without each rule, wherever it acted, as a Markdown table."""
+    lines = [
+        "| rule | task | seeds | acted | right | shown | held-out loss |",
+        "|" + " --- |" * 7,
+    ]
+    for rule in dict.fromkeys(rule for each in record.rows for rule in each["rules"]):
+        for task, fresh in dict.fromkeys((r["task"], _is_fresh(r)) for r in record.rows):
+            rows = [
+                each for each in record.rows
+                if (each["task"], _is_fresh(each)) == (task, fresh) and rule in each["rules"]
+            ]  # fmt: skip
+            if any(rule in each["without"] for each in rows):
+                lines.append(_table_line(rule, task, "fresh" if fresh else "used before", rows))
+    return "\n".join(lines)
 
 
-def rounded(value: Any) -> Any:
-    """Six significant digits."""
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+def _is_fresh(row: Row) -> bool:
+    return bool(row["seed"] >= FIRST_SEED)
 
 
-def pairs(record: Record, task: str, seed: int, rules: Sequence[str]) -> None:
-    """Trains what a task and a seed lack in the record."""
-    todo = [rule for rule in rules if seed not in record.seeds(rule, task)]
-    if not todo:
-        return
-    base, acting = record.baseline(task, seed), set()
-    if base is None:
-        start = time.perf_counter()
-        with ExitStack() as stack:
-            for name, rule in RULES.items():
-                stack.enter_context(rule.watched(lambda name=name: acting.add(name)))
-            base = _rounded(trained(task, seed)) | {"acting": sorted(acting)}
-        print(task, seed, f"{time.perf_counter() - start:.1f} s", base, flush=True)
-    acting = set(base.pop("acting"))
-    for name in todo:
-        row: Row = {"seed": seed, "acted": name in acting}
-        if name in acting:  # else it is the same network
-            with RULES[name].switched_off():
-                without = _rounded(trained(task, seed))
-            print(task, seed, "without", name, without, flush=True)
-            row |= {"acting": sorted(acting), "with": base, "without": without}
-        record.add(name, task, row)
+def _table_line(rule: str, task: str, seeds: str, rows: Sequence[Row]) -> str:
+    acted = [each for each in rows if rule in each["without"]]
 
+    def gained(name: str) -> list[float]:
+        return [each["without"][rule][name] - each["with"][name] for each in acted]
 
-def _rounded(row: Row) -> Row:
-    return {name: rounded(value) for name, value in row.items()}
+    losses = np.r_[gained("held_out_loss"), np.zeros(len(rows) - len(acted))]
+    loss = f"{losses.mean():+.2g}"
+    if len(rows) > 1:
+        loss += f" ± {losses.std(ddof=1) / math.sqrt(len(rows)):.1g}"
+    right, shown = (f"{sum(gained(name)):+.0f}" for name in ("right", "shown_right"))
+    often = f"{len(acted)} of {len(rows)}"
+    return f"| `{rule}` | {task} | {seeds} | {often} | {right} | {shown} | {loss} |"
 
 
 def main() -> None:
     """Parses the arguments and trains the networks."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rules", nargs="+", choices=RULES, default=list(RULES))
+    parser = study_arguments(__doc__)
     parser.add_argument("--tasks", nargs="+", choices=SETTINGS, required=True)
     parser.add_argument("--seeds", type=int, default=4, help="how many")
     parser.add_argument("--first", type=int, default=FIRST_SEED, help="the first of them")
-    parser.add_argument("--json", type=Path, required=True)
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    record = Record(given.json)
-    for seed in range(given.first, given.first + given.seeds):
-        for task in given.tasks:
-            pairs(record, task, seed, given.rules)
+    seeds = range(given.first, given.first + given.seeds)
+    jobs = [(task, seed) for seed in seeds for task in given.tasks]
+    run_all(jobs, row, given.json, ("task", "seed"), given.engine, given.workers)
 
 
 if __name__ == "__main__":

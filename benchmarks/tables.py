@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
 
+from benchmarks.ablate import rules_table
 from benchmarks.audit_data import DESIGN
 from benchmarks.model_zoo import zoo_table
 from benchmarks.modularity_methods import SETTINGS
@@ -296,6 +297,7 @@ def documents() -> dict[Path, str]:
     return made
 
 
+NOTES = "docs/log/2026-11-28-penalty-notes.md"
 TABLES: list[tuple[str, str, str, Callable[[Record], str]]] = [
     *(
         ("docs/design/cut-tree.md", f"{name}-table", f"{name}.jsonl", cut_tree_table)
@@ -309,10 +311,11 @@ TABLES: list[tuple[str, str, str, Callable[[Record], str]]] = [
     ("docs/design/reading.md", "zoo-table", "model_zoo.jsonl", zoo_table),
     ("docs/design/idle.md", "idle-table", "idle_interfaces.jsonl", idle_table),
     ("docs/design/penalty.md", "step-table", "penalty_overhead.jsonl", step_table),
-    ("docs/design/penalty.md", "choices-table", "penalty_choices.jsonl", choices_table),
-    ("docs/design/penalty.md", "reads-table", "reads_choices.jsonl", choices_table),
-    ("docs/design/penalty.md", "first-table", "first_partitions.jsonl", first_partitions_table),
-    ("docs/design/penalty.md", "partition-table", "partition_choices.jsonl", choices_table),
+    ("docs/design/penalty-rules.md", "rules-table", "ablate.jsonl", rules_table),
+    (NOTES, "choices-table", "penalty_choices.jsonl", choices_table),
+    (NOTES, "reads-table", "reads_choices.jsonl", choices_table),
+    (NOTES, "first-table", "first_partitions.jsonl", first_partitions_table),
+    (NOTES, "partition-table", "partition_choices.jsonl", choices_table),
 ]
 """A file, the mark of its table, the record, and what makes the one from the other."""
 
