@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise, product
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from partwise.zoo.decompile.components import (
     components_of,
 )
 from partwise.zoo.decompile.steps import (
+    FAINT,
     SAME,
     Array,
     Codes,
@@ -38,12 +39,16 @@ from partwise.zoo.decompile.steps import (
     coordinates,
     distinct,
     hold,
+    spread,
+    tolerance_of,
 )
 
 MOST_COMBINATIONS = 200_000
 """Rows of a table; neurons that read more symbols than that are not looked up."""
-NOTHING = 1e-4
-"""What is smaller is 0."""
+RELEVANT = 0.05
+"""A step that moves a component by a smaller share of what the strongest does is not read by it."""
+ALIKE = 0.2
+"""A smaller share of how far vectors are apart is no step, and no direction of its own."""
 UNSEEN = 1e-5
 """A direction and a row of weights at a smaller cosine do not see each other."""
 SLIGHT = 0.5
@@ -102,7 +107,7 @@ class _Reader:
         if component.kind != "neurons":
             return [component]
         w = self.weights.neurons(component)
-        reads = np.array([self._seen_by(i, w.up) for i in range(len(self.steps))]).T
+        reads = self._reads(w.up, np.linalg.norm(w.down, axis=0)).T
         return [
             replace(
                 component,
@@ -112,9 +117,29 @@ class _Reader:
             for own in apart(reads, w.down)
         ]
 
-    def _seen_by(self, step: int, rows: Array) -> NDArray[np.bool_]:
-        """(rows,) which rows of weights read a step."""
-        return _is_seen(self._moves(step), rows)
+    def _reads(self, rows: Array, effects: Array | None = None) -> NDArray[np.bool_]:
+        """(steps, rows) which rows of weights read which step.
+
+        Args:
+            rows: (rows, width).
+            effects: (rows,) how much each does; each is judged by itself then, else all together.
+        """
+        ranges = np.array([self._range(i, rows) for i in range(len(self.steps))])
+        if effects is None:
+            return ranges > RELEVANT * ranges.max(initial=0)
+        most = ranges.max(0)
+        return (ranges > RELEVANT * most) & (most * effects > FAINT * (most * effects).max())
+
+    def _range(self, step: int, rows: Array) -> Array:
+        """(rows,) how far a step can move each row; 0 where that is a rounding error."""
+        written, moves = self.steps[step].written, self._moves(step)
+        seen = moves @ rows.T
+        most = np.linalg.norm(moves, axis=1)[:, None] * np.linalg.norm(rows, axis=1)
+        seen = np.where(np.abs(seen) > UNSEEN * most, seen, 0.0)
+        if written.is_numeric:
+            ranges: Array = (np.abs(seen) * (written.highest - written.lowest)[:, None]).sum(0)
+            return ranges
+        return np.asarray(np.ptp(seen, axis=0))
 
     def _moves(self, step: int) -> Array:
         """(symbols or numbers, width) what a step may add, beyond its reference."""
@@ -152,41 +177,56 @@ class _Reader:
 
     def _reference(self, step: int) -> Array:
         """(width,) the vector that a step's others are compared with."""
-        return self.steps[step].written.vectors[0]
+        return np.asarray(self.steps[step].written.vectors.mean(0))
 
-    def _read(self, matrix: Array) -> dict[int, Array]:
+    def _read(self, matrix: Array, effects: Array | None = None) -> dict[int, Array]:
         """What a matrix reads: step -> (symbols, rows) beyond the reference, or of each number."""
-        found = {}
-        for i, _ in enumerate(self.steps):
-            moves = self._moves(i)
-            if _is_seen(moves, matrix).any():
-                found[i] = moves @ matrix.T
-        return found
+        read = self._reads(matrix, effects).any(1)
+        return {i: self._moves(i) @ matrix.T for i in np.flatnonzero(read).tolist()}
+
+    @property
+    def scale(self) -> float:
+        """How far the vectors of an embedding are apart."""
+        return max(spread(step.written.vectors) for step in self.steps[:2])
 
     def _at_start(self, component: Component) -> Array:
         rows = self.start[component.block, component.kind]
-        if np.abs(rows - rows[0]).max() > SAME:
+        if np.abs(rows - rows[0]).max() > ALIKE * self.scale:
             raise Undecompilable(f"the start token varies before {_name(component)}")
         return rows[0]
 
-    def _symbols(self, read: dict[int, Array], component: Component) -> dict[int, Array]:
+    def _symbols(self, read: Iterable[Any], component: Component) -> None:
         for step in read:
             if self.steps[step].written.is_numeric:
                 raise Undecompilable(f"{_name(component)} reads a mean where it looks or copies")
-        return read
+
+    def _deciding(
+        self, tables: dict[Key, Array], least: float, component: Component
+    ) -> dict[Key, Array]:
+        """The tables of scores that differ by so much, none of them of a mean."""
+        found = {key: table for key, table in tables.items() if np.ptp(table) > least}
+        steps = [step for key in found for step in (key if isinstance(key, tuple) else (key,))]
+        self._symbols(steps, component)
+        return found
 
     def _head(self, component: Component) -> HeadStep:
         w = self.weights.head(component)
         start, base = self._at_start(component), self._base()
-        queries = self._symbols(self._read(w.query), component)
-        keys = self._symbols(self._read(w.key), component)
         always = w.query @ base + w.query_bias
         nowhere, first = w.key @ base + w.key_bias, w.key @ start + w.key_bias
+        queries, keys = (
+            {i: self._moves(i) @ rows.T for i, _ in enumerate(self.steps)}
+            for rows in (w.query, w.key)
+        )
         pairs = {(q, k): queries[q] @ keys[k].T for q in queries for k in keys}
+        rows = {k: keys[k] @ always for k in keys}
+        firsts = {q: queries[q] @ (first - nowhere) for q in queries}
+        most = max(np.ptp(table) for each in (pairs, rows, firsts) for table in each.values())
+        least = max(SLIGHT, RELEVANT * most)
         step = HeadStep(
-            pairs=_varying(pairs),
-            keys=_varying({k: keys[k] @ always for k in keys}),
-            start=_varying({q: queries[q] @ (first - nowhere) for q in queries}),
+            pairs=self._deciding(pairs, least, component),
+            keys=self._deciding(rows, least, component),
+            start=self._deciding(firsts, least, component),
             start_score=float(always @ (first - nowhere)),
             values={},
             start_value=np.zeros(0),
@@ -202,9 +242,13 @@ class _Reader:
         """The step with what it takes; whether it copies shows in the sequences."""
         moved = w.mix @ w.value
         constant = w.mix @ w.value_bias
+        offered = max(self._range(i, moved).max() for i, _ in enumerate(self.steps))
+        is_idle = max(offered, np.abs(moved @ (start - base)).max()) < FAINT * self.scale
+        values = {} if is_idle else self._read(moved)
+        self._symbols(values, component)
         step = replace(
             step,
-            values=self._symbols(self._read(moved), component),
+            values=values,
             start_value=moved @ start + constant,
             base=moved @ base + constant,
         )
@@ -212,11 +256,13 @@ class _Reader:
             step.taken(held, (len(ids), ids.shape[1] - 1)).reshape(-1, len(base))
             for ids, held in zip(self.sequences, self.held, strict=True)
         ]
+        if is_idle:
+            return replace(step, written=Written(step.base[None]))
         return replace(step, written=_written_by_head(step, np.concatenate(taken)))
 
     def _neurons(self, component: Component) -> LookupStep | IntervalStep:
         w = self.weights.neurons(component)
-        read = self._read(w.up)
+        read = self._read(w.up, np.linalg.norm(w.down, axis=0))
         numeric = [i for i in read if self.steps[i].written.is_numeric]
         symbolic = tuple(i for i in read if i not in numeric)
         sizes = [len(self.steps[i].written.vectors) for i in symbolic]
@@ -231,7 +277,7 @@ class _Reader:
             shape[axis] = sizes[axis]
             total = total + read[i].reshape(shape)
         outputs = np.maximum(total, 0).reshape(-1, len(base)) @ w.down.T
-        vectors, table = distinct(outputs)
+        vectors, table = distinct(outputs, self._tolerance(outputs))
         return LookupStep(symbolic, table.reshape(sizes), Written(vectors))
 
     def _intervals(
@@ -254,7 +300,8 @@ class _Reader:
         for chosen in product(*(range(len(self.steps[i].written.vectors)) for i in gates)):
             here = base + sum((read[i][s] for i, s in zip(gates, chosen, strict=True)), 0.0)
             cuts[chosen], vectors[chosen] = _pieces(slope[0], here, w.down, span)
-        symbols, place = distinct(np.concatenate(list(vectors.values())))
+        found = np.concatenate(list(vectors.values()))
+        symbols, place = distinct(found, self._tolerance(found))
         ends_at = np.cumsum([len(each) for each in vectors.values()])[:-1]
         outcomes = dict(zip(vectors, np.split(place, ends_at), strict=True))
         merged = {each: _merged(cuts[each], outcomes[each]) for each in cuts}
@@ -267,6 +314,11 @@ class _Reader:
             Written(symbols),
         )
 
+    def _tolerance(self, vectors: Array) -> float:
+        """How far apart vectors of one symbol are; all of them where that is nothing."""
+        apart_by = spread(vectors)
+        return tolerance_of(vectors) if apart_by > FAINT * self.scale else apart_by + SAME
+
     def finished(self) -> Decompiled:
         """The steps, and what is read of them at the end."""
         matrix = self.weights.outputs
@@ -274,13 +326,6 @@ class _Reader:
         if any(self.steps[i].written.is_numeric for i in read):
             raise Undecompilable("the outputs read a mean")
         return Decompiled(tuple(self.steps), read, matrix @ self._base())
-
-
-def _is_seen(moves: Array, matrix: Array) -> NDArray[np.bool_]:
-    """(rows,) whether a row sees any of the moves at more than a rounding error."""
-    seen = np.abs(moves @ matrix.T)
-    most = np.linalg.norm(moves, axis=1)[:, None] * np.linalg.norm(matrix, axis=1)
-    return np.asarray((seen > UNSEEN * most + NOTHING * UNSEEN).any(0))
 
 
 def apart(reads: NDArray[np.bool_], down: Array) -> list[NDArray[np.int64]]:
@@ -313,28 +358,26 @@ def apart(reads: NDArray[np.bool_], down: Array) -> list[NDArray[np.int64]]:
     return [np.flatnonzero(joined == i) for i in range(len(spans))]
 
 
-def _varying(tables: dict[Key, Array]) -> dict[Key, Array]:
-    """Those that decide anything."""
-    return {key: table for key, table in tables.items() if np.abs(table).max() > SLIGHT}
-
-
 def _written_by_head(step: HeadStep, taken: Array) -> Written:
     """What a head adds: one of the vectors that it finds somewhere, or means of them."""
     offered = step.base[None]
     for table in step.values.values():
         offered = (offered[:, None] + table[None]).reshape(-1, len(step.base))
-    vectors, _ = distinct(np.concatenate([offered, step.start_value[None]]))
-    found, _ = distinct(taken)
-    near = np.abs(found[:, None] - vectors).max(2).min(1)
-    if near.max() <= SAME:
-        if np.abs(found - step.start_value).max(1).min() > SAME:
-            vectors, _ = distinct(offered)  # the start token is never copied
+    every = np.concatenate([offered, step.start_value[None]])
+    tolerance = tolerance_of(every)
+    vectors, _ = distinct(every, tolerance)
+    found, _ = distinct(taken, tolerance / 4)
+    near = np.linalg.norm(found[:, None] - vectors, axis=2).min(1)
+    if near.max() <= tolerance:
+        if np.linalg.norm(found - step.start_value, axis=1).min() > tolerance:
+            vectors, _ = distinct(offered, tolerance)  # the start token is never copied
         return Written(vectors)
-    centred = vectors - vectors[0]
-    _, strengths, directions = np.linalg.svd(centred, full_matrices=False)
-    directions = directions[strengths > NOTHING * strengths.max()]
-    numbers = coordinates(centred, directions)
-    return Written(vectors[:1], directions, numbers.min(0), numbers.max(0))
+    _, strengths, directions = np.linalg.svd(vectors - vectors[0], full_matrices=False)
+    directions = directions[strengths > ALIKE * strengths.max()]
+    numbers = coordinates(every - vectors[0], directions)
+    low, high = numbers.min(0), numbers.max(0)
+    middle = vectors[0] + (low + high) / 2 @ directions
+    return Written(middle[None], directions, (low - high) / 2, (high - low) / 2)
 
 
 def _one_direction(slopes: Array) -> Array:
@@ -344,7 +387,7 @@ def _one_direction(slopes: Array) -> Array:
         Undecompilable: if they read several.
     """
     left, strengths, _ = np.linalg.svd(slopes, full_matrices=False)
-    if len(strengths) > 1 and strengths[1] > 1e-4 * strengths[0]:
+    if len(strengths) > 1 and strengths[1] > ALIKE * strengths[0]:
         raise Undecompilable("neurons read several sums of means")
     factors: Array = left[:, 0] * np.sign(left[np.abs(left[:, 0]).argmax(), 0])
     return factors
@@ -357,15 +400,16 @@ def _pieces(
 
     Between kinks the sum of the neurons is linear: flat, or a step. A step is crossed half way.
     """
-    turning = np.abs(slope) > NOTHING
+    turning = np.abs(slope) > UNSEEN * np.abs(slope).max()
     kinks = -bias[turning] / slope[turning]
     inside = np.unique(np.round(kinks[(kinks > span[0]) & (kinks < span[1])], 9))
     points = np.concatenate([[span[0]], inside, [span[1]]])
     values = np.maximum(points[:, None] * slope + bias, 0) @ down.T
+    tolerance = max(SAME, ALIKE * spread(values))
     cuts: list[float] = []
     vectors: list[Array] = []
     for i, (a, b) in enumerate(pairwise(points)):
-        if np.abs(values[i + 1] - values[i]).max() <= SAME:
+        if np.linalg.norm(values[i + 1] - values[i]) <= tolerance:
             if len(vectors) > len(cuts):
                 cuts.append(a)
             vectors.append(values[i])

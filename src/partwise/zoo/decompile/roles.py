@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from partwise.zoo.decompile.steps import (
     ATTENDED,
-    SAME,
     Array,
     Decompiled,
     EmbeddingStep,
@@ -91,7 +90,7 @@ class _Namer:
         for k, row in rows.items():
             if np.ptp(row) <= ATTENDED:
                 continue
-            if len(np.unique(np.round(row))) == 2 and _is_excluding(step, k):
+            if _has_two_levels(row) and _is_excluding(step, k):
                 relations.append("among")
             else:
                 preferences.append(preference(row, self.meanings[k]))
@@ -105,9 +104,9 @@ class _Namer:
         ((source, table),) = step.values.items()
         for symbol, meaning in enumerate(self.meanings[source]):
             vector = step.base + table[symbol]
-            distance = np.abs(step.written.vectors - vector).max(1)
-            if distance.min() <= SAME:
-                meanings[int(distance.argmin())] = meaning
+            distance = np.linalg.norm(step.written.vectors - vector, axis=1)
+            place = int(distance.argmin())
+            meanings[place] = meaning if meanings[place] is None else meanings[place]
         return meanings
 
     def _intervals(self, step: IntervalStep) -> tuple[str, list[Meaning]]:
@@ -188,6 +187,12 @@ def split_scores(scores: Array) -> tuple[NDArray[np.bool_] | None, Array]:
     holds = scores > (levels[gap] + levels[gap + 1]) / 2
     step = np.median(scores[holds]) - np.median(scores[~holds])
     return holds, (scores - step * holds).mean(0)
+
+
+def _has_two_levels(row: Array) -> bool:
+    """Whether scores are high or low, and nothing between."""
+    high = row > (row.min() + row.max()) / 2
+    return bool(np.ptp(row[high]) <= ATTENDED and np.ptp(row[~high]) <= ATTENDED)
 
 
 def _is_excluding(step: HeadStep, key: int) -> bool:

@@ -17,7 +17,11 @@ Held = NDArray[np.generic]
 ATTENDED = 8.0
 """A position is attended to where its score is at most this much below the highest."""
 SAME = 2e-3
-"""Two vectors are the same symbol where no entry differs by more."""
+"""Two vectors are the same where they are no further apart."""
+
+FAINT = 0.02
+"""What is smaller beside what it stands with is nothing."""
+MOST_COMPARED = 300
 
 
 @dataclass(frozen=True)
@@ -266,17 +270,46 @@ def coordinates(vectors: Array, directions: Array) -> Array:
     return vectors @ np.linalg.pinv(directions)
 
 
-def distinct(vectors: Array) -> tuple[Array, Codes]:
-    """The distinct ones of (n, width) vectors in order of appearance, and (n,) which each is."""
+def spread(vectors: Array) -> float:
+    """How far (n, width) vectors are apart: the diagonal of the box that holds them."""
+    return float(np.linalg.norm(np.ptp(vectors, axis=0)))
+
+
+def tolerance_of(vectors: Array) -> float:
+    """A distance that tells vectors that are alike from those that are not: in the widest gap.
+
+    Distances between any two are put in order, none counted as less than a faint share of the
+    largest; the gap is that between two neighbours of which one is most times the other.
+    """
+    some = vectors[:: max(1, len(vectors) // MOST_COMPARED)]
+    squares = (some**2).sum(1)
+    squared = squares[:, None] + squares - 2 * some @ some.T
+    distances = np.sqrt(np.maximum(squared[np.triu_indices(len(some), 1)], 0))
+    least = max(SAME, FAINT * spread(vectors))
+    ordered = np.sort(np.concatenate([[least], np.maximum(distances, least)]))
+    ratios = ordered[1:] / ordered[:-1]
+    if not len(ratios) or ratios.max() < 1.5:
+        return float(ordered[-1])
+    place = int(ratios.argmax())
+    return float(np.sqrt(ordered[place] * ordered[place + 1]))
+
+
+def distinct(vectors: Array, tolerance: float = SAME) -> tuple[Array, Codes]:
+    """The distinct ones of (n, width) vectors in order of appearance, and (n,) which each is.
+
+    Vectors no further apart than the tolerance are one, which is the first of them.
+    """
     _, first, place = np.unique(
         np.round(vectors, 6), axis=0, return_index=True, return_inverse=True
     )
-    kept: list[Array] = []
+    kept = np.zeros((0, vectors.shape[1]))
     symbol_of = np.zeros(len(first), np.int64)
     for i in np.argsort(first):
         vector = vectors[first[i]]
-        match = [j for j, other in enumerate(kept) if np.abs(other - vector).max() <= SAME]
-        symbol_of[i] = match[0] if match else len(kept)
-        if not match:
-            kept.append(vector)
-    return np.array(kept), symbol_of[place.reshape(-1)]
+        distance = np.linalg.norm(kept - vector, axis=1)
+        if len(kept) and distance.min() <= tolerance:
+            symbol_of[i] = distance.argmin()
+        else:
+            symbol_of[i] = len(kept)
+            kept = np.concatenate([kept, vector[None]])
+    return kept, symbol_of[place.reshape(-1)]
