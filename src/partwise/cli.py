@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from partwise import cli_decompile
 from partwise.errors import OutputError, PartwiseError, RecipeError
 
 if TYPE_CHECKING:
@@ -738,7 +739,9 @@ def _print_descriptions(explained: list[Explained]) -> None:
             console.print(f"\n[bold]{each.subject}[/] [red]failed: {escape(words.reason)}[/]")
             continue
         console.print(f"\n[bold]{each.subject}: {escape(words.name)}[/]")
-        console.print(f"{escape(words.sentence)} [dim](untested words)[/]")
+        console.print(f"{escape(words.sentence)} [dim]({_words_score(each)})[/]")
+        if each.told:
+            console.print(f"[dim]{escape(_told(each))}[/]")
         for verdict in each.verdicts:
             colour = colours[verdict.outcome]
             console.print(
@@ -752,6 +755,33 @@ def _print_descriptions(explained: list[Explained]) -> None:
             "[dim]Intervals are 95%, of each claim alone; verdicts take p-values corrected for all "
             "claims (Holm), and need more than chance.[/]"
         )
+
+
+def _words_score(explained: Explained) -> str:
+    """What the sentence is worth to a judge who reads nothing else."""
+    known = [s for s in explained.scores if s.judge != "claims" and s.kind == "simulation"]
+    if not known:
+        return "untested words"
+    score = known[0]
+    if score.failure:
+        return f"untested words: the judge failed, {score.failure}"
+    other = "" if score.control is None else f", other modules' words {score.control:.2f}"
+    return (
+        f"to {score.judge} the words tell who needs it: r = {score.value:.2f} "
+        f"[{score.low:.2f}, {score.high:.2f}]{other}"
+    )
+
+
+def _told(explained: Explained) -> str:
+    """How much of what a module does few questions tell, and its claims."""
+    parts = [f"{t.questions} explain {max(t.explained, 0):.0%}" for t in explained.told]
+    words = f"Of its effects, yes-or-no questions explain: {', '.join(parts)}."
+    claims = [s for s in explained.scores if s.judge == "claims" and s.kind == "simulation"]
+    if claims and not claims[0].failure:
+        other = claims[0].control
+        beside = "" if other is None else f" (other modules' claims: {other:.2f})"
+        words += f" Its claims predict who needs it: r = {claims[0].value:.2f}{beside}."
+    return words
 
 
 def _measured(verdict: Verdict) -> str:
@@ -793,3 +823,6 @@ def _print_audit(verdict: AuditReport) -> None:
 def _mark(outcome: str) -> str:
     colours = {"flagged": "red", "passed": "green"}
     return f"[{colours.get(outcome, 'yellow')}]{outcome}[/]"
+
+
+app.command()(cli_decompile.decompile)

@@ -53,15 +53,22 @@ def fit_program(
     return Fitted(found.program.text, found.fidelity, low, safe, found.guess, found.form)
 
 
-def found_program(subject: Subject, head: int, inputs: NDArray[np.int64]) -> Found | None:
-    """The program that is found on the evidence samples, the same for the same inputs."""
+def found_program(
+    subject: Subject, head: int, inputs: NDArray[np.int64], price: float = 1.0
+) -> Found | None:
+    """The program that is found on the evidence samples, the same for the same inputs.
+
+    Args:
+        subject, head, inputs: as in `fit_program`.
+        price: what a program's bit costs, beside a bit that corrects its answers.
+    """
 
     def find() -> Found | None:
         x = subject.batch("train").x
         table = Table({f"x{k}": x[:, k] for k in inputs})
-        return find_program(table, target_of(subject, head)) if len(inputs) else None
+        return find_program(table, target_of(subject, head), price=price) if len(inputs) else None
 
-    return subject.once(("program", head, tuple(map(int, inputs))), find)
+    return subject.once(("program", head, tuple(map(int, inputs)), price), find)
 
 
 def target_of(subject: Subject, head: int) -> Target:

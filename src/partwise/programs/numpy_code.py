@@ -14,6 +14,7 @@ from partwise.errors import ProgramError
 from partwise.programs.evaluate import Value, evaluate, texts_of
 from partwise.programs.language import Program
 from partwise.programs.sequences import automaton_of
+from partwise.programs.wording import rules_of
 from partwise.tasks.words import CLASSES, Words
 
 OPERATORS: dict[type, str] = {
@@ -45,6 +46,13 @@ CALLS = {
     "round": "np.round({})",
 }
 HELPERS = {
+    "first_of": """
+def first_of(rules, otherwise):
+    \"\"\"What the first rule gives whose condition holds.\"\"\"
+    for holds, given in reversed(rules):
+        otherwise = np.where(holds, given, otherwise)
+    return otherwise
+""",
     "number": """
 def number(holds):
     \"\"\"1 where something holds, else 0.\"\"\"
@@ -117,6 +125,25 @@ def numpy_expression(program: Program, variables: Set[str]) -> str:
         raise ProgramError(f"program reads {unknown[0]}, which a file of its own has not")
     code = _code(program.tree)
     return code.text if code.kind == "text" else _as_number(code)
+
+
+def numpy_rules(program: Program, variables: Set[str]) -> list[tuple[str, str]]:
+    """A conditional as NumPy: a condition and what is given there, in order; the last has none.
+
+    Args:
+        program: the program.
+        variables: names that it may read.
+
+    Raises:
+        ProgramError: as `numpy_expression`.
+    """
+    numpy_expression(program, variables)
+    found = []
+    for rule in rules_of(program.tree):
+        holds = " & ".join(_bracketed(_truth(each)) for each in rule.conditions)
+        given = _code(rule.gives)
+        found.append((holds, given.text if given.kind == "text" else _as_number(given)))
+    return found
 
 
 def helpers_of(source: str) -> str:

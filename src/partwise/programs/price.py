@@ -17,7 +17,7 @@ from partwise.programs.language import Program
 OPERATION = 3.0
 CHARACTER = 5.0
 DIGIT = math.log2(10)
-FINEST = 1e-3
+FINEST = 0.05
 """Values are told no finer than this share of their standard deviation."""
 Array = NDArray[np.float64]
 

@@ -18,7 +18,9 @@ DEGREES = ((4, 5), (3, 12), (2, 40))
 @form("polynomial")
 def propose_polynomials(table: Table, target: Target) -> Iterator[str]:
     """Sums of few products of inputs."""
-    yield from sums_of(table, target, product_terms(len(table.numbers)))
+    terms = product_terms(len(table.numbers))
+    for degree in sorted({len(term.columns) for term in terms} - {1}):
+        yield from sums_of(table, target, [term for term in terms if len(term.columns) <= degree])
 
 
 @form("mixed sum")

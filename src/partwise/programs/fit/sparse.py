@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -18,6 +18,8 @@ from partwise.programs.fit.numbers import rounded, sum_text
 from partwise.programs.fit.table import Array, Table, Target
 
 MOST_TERMS = 8
+MOST_TAKEN = 12
+"""Terms that are taken before some are given up again."""
 DIGITS = (1, 2, 3, 5)
 ENOUGH = 1e-8
 """Share of variance from which on nothing is left to explain."""
@@ -88,11 +90,38 @@ def sums_of(
     x, y = table.matrix, target.values
     names = [column.text for column in table.numbers]
     dictionary = np.stack([term.values(x) for term in terms], 1)
-    for taken in map(sorted, greedy(dictionary, y, most)):
+    for taken in _choices(dictionary, y, most):
         chosen = [terms[k] for k in taken]
         refined = _refined(chosen, x, y)
         for digits in DIGITS:
             yield _written(refined, x, y, names, digits)
+
+
+def _choices(dictionary: Array, y: Array, most: int) -> Iterator[list[int]]:
+    """Terms taken one by one, then taken away again where they are missed least."""
+    taken = list[int]()
+    for taken in greedy(dictionary, y, MOST_TAKEN):
+        if len(taken) <= most:
+            yield sorted(taken)
+    left = list(taken)
+    while len(left) > 2:
+        left = min(
+            (left[:k] + left[k + 1 :] for k in range(len(left))), key=_error_of(dictionary, y)
+        )
+        if len(left) <= most and sorted(left) != sorted(taken[: len(left)]):
+            yield sorted(left)
+
+
+def _error_of(dictionary: Array, y: Array) -> Callable[[list[int]], float]:
+    """What a choice of terms leaves of the values, from their products with each other."""
+    centred, wanted = dictionary - dictionary.mean(0), y - y.mean()
+
+    def error(chosen: list[int]) -> float:
+        matrix = centred[:, chosen]
+        weights = np.linalg.lstsq(matrix, wanted, rcond=None)[0]
+        return float(np.square(matrix @ weights - wanted).sum())
+
+    return error
 
 
 def greedy(dictionary: Array, y: Array, most: int) -> Iterator[list[int]]:
@@ -141,7 +170,7 @@ def _refined(terms: Sequence[Term], x: Array, y: Array) -> list[Term]:
         return list(terms)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = least_squares(errors, start, max_nfev=30)
+        found = least_squares(errors, start, max_nfev=12)
     moved_far = (np.abs(found.x) < LEAST_KEPT * np.abs(start)).any()
     return list(terms) if moved_far else with_parameters(found.x)
 
