@@ -21,6 +21,8 @@ SAME = 2e-3
 
 FAINT = 0.02
 """What is smaller beside what it stands with is nothing."""
+CLEAR = 3.0
+"""Distances on both sides of a gap that is clear: one is so many times the other."""
 MOST_COMPARED = 300
 
 
@@ -279,7 +281,8 @@ def tolerance_of(vectors: Array) -> float:
     """A distance that tells vectors that are alike from those that are not: in the widest gap.
 
     Distances between any two are put in order, none counted as less than a faint share of the
-    largest; the gap is that between two neighbours of which one is most times the other.
+    largest; the gap is that between two neighbours of which one is most times the other. Without
+    a clear gap all are told apart.
     """
     some = vectors[:: max(1, len(vectors) // MOST_COMPARED)]
     squares = (some**2).sum(1)
@@ -288,8 +291,8 @@ def tolerance_of(vectors: Array) -> float:
     least = max(SAME, FAINT * spread(vectors))
     ordered = np.sort(np.concatenate([[least], np.maximum(distances, least)]))
     ratios = ordered[1:] / ordered[:-1]
-    if not len(ratios) or ratios.max() < 1.5:
-        return float(ordered[-1])
+    if not len(ratios) or ratios.max() < CLEAR:
+        return least
     place = int(ratios.argmax())
     return float(np.sqrt(ordered[place] * ordered[place + 1]))
 
