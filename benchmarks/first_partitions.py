@@ -32,7 +32,7 @@ def row(job: Job) -> Row:
     model = network(TASK, task, seed)
     penalty = BudgetedPenalty(
         model, held_out_probe(task), steps=SETTINGS[TASK].steps,
-        find=lambda graph: np.zeros(graph.n, np.int64), undo=False, coactivity=WEIGHTS,
+        find=lambda graph: np.zeros(graph.n, np.int64), undo=False,
     )  # fmt: skip
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     looks = []
@@ -54,7 +54,7 @@ def look(penalty: BudgetedPenalty, step: int) -> list[Row]:
     search = penalty.finder
     graph = penalty.capacity.graph()
     found = []
-    for weight, evidence in zip(WEIGHTS, search.views(graph), strict=True):
+    for weight, evidence in zip(WEIGHTS, search.views(graph, WEIGHTS), strict=True):
         nest = search.nest(evidence)
         labels = nest.labels_at(min(2, nest.finest))
         found.append({

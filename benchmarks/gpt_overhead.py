@@ -27,7 +27,6 @@ from partwise.graph.activity import silenced
 from partwise.graph.transformer import transformer_map
 from partwise.interventions.masks import is_inside, layers_keeping
 from partwise.loss import SharePenalty, ShareSchedule
-from partwise.loss.contributions import Members, share_masses
 from partwise.loss.press import newman_q_of_masses
 
 
@@ -71,11 +70,8 @@ def works_of(penalty: SharePenalty, ids: torch.Tensor) -> dict[str, Callable[[],
         with silenced(model, penalty.units, penalty.unused(ids)):
             step()
 
-    members = Members.of(penalty.units, penalty.labels)
-
     def pressure() -> None:  # gradients are there already, as after the backward pass of a step
-        masses = share_masses(model, penalty.units, members, penalty.capacity.scales)
-        (1 - newman_q_of_masses(masses)).backward()
+        (1 - newman_q_of_masses(penalty.capacity.masses())).backward()
 
     return {"step": step, "masked": masked, "silenced": idle, "penalty": pressure}
 

@@ -15,7 +15,7 @@ from benchmarks.audit_data import DESIGN
 from benchmarks.model_zoo import zoo_table
 from benchmarks.modularity_methods import SETTINGS
 from benchmarks.records import RESULTS, Record, Row, read_record
-from partwise.loss import BudgetSchedule
+from partwise.loss.budget_finder import COACTIVITY
 
 ROOT = Path(__file__).parent.parent
 ROWS = {
@@ -188,18 +188,17 @@ def first_partitions_table(record: Record) -> str:
         for step, views in own.items():
             looks.setdefault(step, []).append(views)
     weights = [view["coactivity"] for view in next(iter(looks.values()))[0]]
-    used = BudgetSchedule().coactivity
     titles = " | ".join(f"co-activity {weight:g}" for weight in weights)
     lines = [
-        f"| step, {len(record.rows)} networks | {titles} | of {' and '.join(map(str, used))}, "
-        "what masking costs least |",
+        f"| step, {len(record.rows)} networks | {titles} "
+        f"| of {' and '.join(map(str, COACTIVITY))}, what masking costs least |",
         "|" + " --- |" * (len(weights) + 2),
     ]
     for step, networks in looks.items():
         wrong = [sum(views[i]["wrong"] > 0 for views in networks) for i in range(len(weights))]
         least = 0
         for views in networks:
-            tried = [view for view in views if view["coactivity"] in used]
+            tried = [view for view in views if view["coactivity"] in COACTIVITY]
             least += min(tried, key=lambda view: view["masked_loss"])["wrong"] > 0
         lines.append(f"| {step:,} | {' | '.join(map(str, wrong))} | {least} |")
     return "\n".join(lines)

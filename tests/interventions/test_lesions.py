@@ -12,6 +12,7 @@ from partwise.graph import unit_map
 from partwise.interventions.lesions import Lesions, without_interfaces
 from partwise.interventions.masks import MaskedRun, inside_modules
 from partwise.loss import CutTreePenalty
+from partwise.loss.press import Pressure, newman_q_of_masses
 
 X = torch.randn(50, 5, generator=torch.Generator().manual_seed(1))
 
@@ -113,10 +114,10 @@ def test_a_penalty_trains_a_network_that_calls_a_layer_twice():
     model = Twice()
     penalty = CutTreePenalty(model, strength=1.0, start=0, ramp=1)
     penalty.set_labels(torch.arange(penalty.units.n) % 2)
-    before = penalty.capacity.newman_q().item()
+    before = newman_q_of_masses(penalty.capacity.masses()).item()
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
     for _ in range(30):
         optimizer.zero_grad()
-        (1 - penalty.capacity.newman_q()).backward()
+        (penalty.capacity.pressed(Pressure(disorder=1.0))).backward()
         optimizer.step()
-    assert penalty.capacity.newman_q().item() > before + 0.1
+    assert newman_q_of_masses(penalty.capacity.masses()).item() > before + 0.1

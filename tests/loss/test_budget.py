@@ -420,7 +420,6 @@ def test_standing_still_is_a_matter_of_capacity_not_of_numbering():
     [
         ({"steps": 0}, "steps = 0, wanted at least 1"),
         ({"budget": -0.1}, "budget = -0.1, wanted at least 0"),
-        ({"coactivity": 0.5}, "coactivity = 0.5, wanted a tuple"),
     ],
 )
 def test_schedules_that_cannot_be_kept_are_refused(fields, words):

@@ -9,6 +9,7 @@ from partwise.errors import CheckpointError
 from partwise.graph import unit_map
 from partwise.interventions.masks import masked_weights
 from partwise.loss import CutTreePenalty, l1_penalty
+from partwise.loss.press import Pressure
 from partwise.modules import newman_q
 from partwise.tasks import planted_blocks
 
@@ -57,7 +58,7 @@ def test_whole_penalty_against_finite_differences():
 
 
 def strengthless(penalty):
-    return 1 - penalty.capacity.newman_q()
+    return penalty.capacity.pressed(Pressure(disorder=1.0))
 
 
 def test_penalty_is_one_minus_q_of_the_graph():

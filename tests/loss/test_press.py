@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -84,10 +85,14 @@ PRESSURES = {
 @pytest.mark.parametrize("name", PRESSURES)
 def test_value_and_gradient_are_those_of_small_operations(name, dtype, compiled, monkeypatch):
     monkeypatch.setattr(pressing, "COMPILED", (dtype,) if compiled else ())
-    weights, rows, columns = blocks(dtype)
+    count = 3 if compiled else 4  # rows that read their own units are for operations of torch
+    weights, rows, columns = (each[:count] for each in blocks(dtype))
+    pressure = PRESSURES[name]
+    if pressure.tables is not None:
+        pressure = replace(pressure, tables=pressure.tables[:count])
     ends = ends_of(weights, rows, columns)
-    expected = by_small_operations(weights, rows, columns, PRESSURES[name])
-    value = press(weights, PRESSURES[name], ends)
+    expected = by_small_operations(weights, rows, columns, pressure)
+    value = press(weights, pressure, ends)
     torch.testing.assert_close(value, expected)
     got = torch.autograd.grad(-2 * value, weights)
     for a, b in zip(got, torch.autograd.grad(-2 * expected, weights), strict=True):

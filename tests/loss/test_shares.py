@@ -2,16 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from partwise.capability.language import without_module
+from partwise.capability.language import graph_pull, without_module
 from partwise.errors import CheckpointError
 from partwise.graph.activity import InputScales, share_graph
 from partwise.graph.transformer import transformer_map
 from partwise.interventions.masks import inside_modules
 from partwise.loss import SharePenalty, ShareSchedule
-from partwise.loss.co_usage import by_quota, graph_masses, shared_out
-from partwise.loss.contributions import Members, share_pull
-from partwise.loss.contributions import share_masses as masses_between
-from partwise.modules import newman_q
+from partwise.loss.co_usage import by_quota, shared_out
+from partwise.loss.contributions import Contributions
+from partwise.loss.in_force import InForce
+from partwise.modules import Partition, newman_q
 from partwise.modules.scores import interface_frac
 from partwise.train.gpt import GPT, GPTConfig
 
@@ -34,8 +34,16 @@ def penalty_of(model, **fields):
     return SharePenalty(model, two_alphabets, schedule, **fields)
 
 
+def shares_of(model, labels, scales=None):
+    """Contributions between the modules of these labels; of the weights alone without scales."""
+    capacity = Contributions(InForce(model, transformer_map(model)))
+    capacity.in_force.put(Partition.of(labels))
+    capacity.scales = capacity.scales if scales is None else scales
+    return capacity
+
+
 def share_masses(model, units, labels, scales):
-    return masses_between(model, units, Members.of(units, labels), scales)
+    return shares_of(model, labels, scales).masses()
 
 
 def random_labels(units, k=3):
@@ -60,8 +68,10 @@ def test_masses_agree_with_the_share_graph(model):
 def test_pull_agrees_with_the_share_graph(model):
     units = transformer_map(model)
     labels = random_labels(units).numpy() - 1  # some belong to none
-    expected = graph_masses(share_graph(model, units, None))(labels, 2)
-    np.testing.assert_allclose(share_pull(model, units, None, labels, 2), expected, rtol=1e-5)
+    expected = graph_pull(share_graph(model, units, None), labels, 2)
+    np.testing.assert_allclose(
+        shares_of(model, random_labels(units)).pull(labels, 2), expected, rtol=1e-5
+    )
 
 
 def test_a_tree_over_few_tokens_places_the_others(model):

@@ -20,8 +20,10 @@ from partwise.capability.language import token_loss
 from partwise.graph.transformer import transformer_map
 from partwise.interventions.masks import is_inside, layers_keeping
 from partwise.loss import SharePenalty, ShareSchedule
-from partwise.loss.contributions import Members, share_masses, share_pull
+from partwise.loss.contributions import Contributions
+from partwise.loss.in_force import InForce
 from partwise.loss.sharding import whole
+from partwise.modules import Partition
 from partwise.tasks.streams import known_streams
 from partwise.train.gpt import GPT, GPTConfig
 
@@ -86,20 +88,20 @@ def check_tied():
     fully_shard(sharded, mesh=init_device_mesh("cpu", (2,)))
     units = transformer_map(sharded)
     labels = torch.arange(units.n) % 3
-    members = Members.of(units, labels)
     ids = torch.arange(8).repeat(2, 1)
-    found = []
+    found, pulls = [], []
     for model in (plain, sharded):
         again = model is sharded
         with layers_keeping(model, units, partial(is_inside, labels), again):
             logits = model(ids).logits
-        loss = 3 * logits.square().mean() + share_masses(model, units, members, None).trace()
+        capacity = Contributions(InForce(model, units))
+        capacity.in_force.put(Partition.of(labels))
+        loss = 3 * logits.square().mean() + capacity.masses().trace()
         loss.backward()
+        pulls.append(capacity.pull(labels.numpy(), 3))
         found.append([loss.detach(), *(whole(p.grad) for p in model.parameters())])
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
-    with torch.no_grad():
-        pulls = [share_pull(m, units, None, labels.numpy(), 3) for m in (plain, sharded)]
     np.testing.assert_allclose(*pulls, rtol=1e-5)
 
 

@@ -40,10 +40,10 @@ def trained(text, reference, recipe=TINY):
 def test_pressure_falls_beyond_the_budget_and_not_within(text):
     """11 measurements, one at every step from 5 to 15: each takes a factor of 0.7."""
     beyond = trained(text, Reference((0,), (0.01,)))
-    assert beyond.penalty.pressure == pytest.approx(0.7**11)
+    assert beyond.penalty.state.pressure == pytest.approx(0.7**11)
     assert beyond.penalty.weight == pytest.approx(3.0 * 0.7**11)
     within = trained(text, Reference((0,), (100.0,)))
-    assert within.penalty.pressure == 1
+    assert within.penalty.state.pressure == 1
     without = trained(text, None, changed(TINY, ["budget=0"]))
     for a, b in zip(within.model.parameters(), without.model.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -62,11 +62,11 @@ def test_masked_steps_grow_rarer_and_pressure_comes_back(text):
 
     often = masked()
     for _ in range(4):
-        penalty.adapt(2.0, 1.0)
-    assert penalty.pressure == pytest.approx(0.7**4)
+        penalty.controller.adapt(2.0, 1.0)
+    assert penalty.state.pressure == pytest.approx(0.7**4)
     assert masked() == pytest.approx(0.7**4 * often, rel=0.15)
-    penalty.adapt(1.0, 1.0)
-    assert penalty.pressure == pytest.approx(0.7**4 * 1.1)
+    penalty.controller.adapt(1.0, 1.0)
+    assert penalty.state.pressure == pytest.approx(0.7**4 * 1.1)
 
 
 def test_without_a_reference_the_plain_phase_gives_it(text):

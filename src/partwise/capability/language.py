@@ -21,7 +21,6 @@ from partwise.capability.idle_interface import (
 from partwise.graph import UnitGraph, UnitMap
 from partwise.graph.activity import logits_of
 from partwise.interventions.masks import masked_weights
-from partwise.loss.co_usage import graph_masses
 from partwise.modules import newman_q, search_modules
 from partwise.modules.scores import interface_frac, purity
 from partwise.tasks.streams import Corpus
@@ -190,6 +189,14 @@ def found_modules(graph: UnitGraph) -> NDArray[np.int64]:
     return refined(graph, labels)
 
 
+def graph_pull(graph: UnitGraph, labels: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+    """(n, k) capacity between each unit and the units of each module, -1 being none."""
+    out = np.zeros((graph.n, k + 1))
+    np.add.at(out, (graph.sources, labels[graph.targets]), graph.capacities)
+    np.add.at(out, (graph.targets, labels[graph.sources]), graph.capacities)
+    return out[:, :k]
+
+
 def refined(graph: UnitGraph, labels: NDArray[np.int64], rounds: int = 20) -> NDArray[np.int64]:
     """A partition of no lower Newman's Q, with single units moved to the module that wants them.
 
@@ -202,10 +209,9 @@ def refined(graph: UnitGraph, labels: NDArray[np.int64], rounds: int = 20) -> ND
     """
     begun, labels, k = labels, labels.copy(), int(labels.max()) + 1
     degree, total = graph.degrees(), graph.degrees().sum()
-    pull = graph_masses(graph)
     for _ in range(rounds if k > 1 else 0):
         volume, size = np.bincount(labels, degree, k), np.bincount(labels, minlength=k)
-        inside = pull(labels, k)
+        inside = graph_pull(graph, labels, k)
         moved = 0
         for unit in np.flatnonzero(degree):
             own = labels[unit]

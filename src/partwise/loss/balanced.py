@@ -52,10 +52,6 @@ class Balanced:
         weights = self.in_force.units.weights(self.in_force.model)
         return masses_of(weights, self.ends).sum(0)
 
-    def newman_q(self) -> Tensor:
-        """Newman's Q of the partition under the current weights, differentiable."""
-        return 1 - self.pressed(Pressure(disorder=1.0))
-
     def state_dict(self) -> dict[str, Tensor]:
         """What a resumed run needs to go on bit for bit."""
         return {"gauge": self.gauge}

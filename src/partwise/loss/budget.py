@@ -225,7 +225,7 @@ class BudgetedPenalty(Penalty):
 
         if self.steps_done < self.controller.schedule.split_step:
             measure()
-        elif self._is_refresh_due and self.finder.sees_activity:
+        elif self._is_refresh_due and self.finder.find is None:
             self.finder.activity = unit_activity(self.model, self.units, measure_means)
         else:
             measure_means()

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from partwise.checks import require_at_least
-from partwise.errors import RecipeError
 from partwise.loss.control import BACK_OFF, GROWTH, Controller, State
 from partwise.loss.levels import MIN_CONTRAST
 
@@ -54,10 +53,6 @@ class BudgetSchedule:
             many times as strong; more than 1 saves some of the overhead.
         min_separation: least separation of the clearest split for the first to be made (see
             `separations`).
-        coactivity: what edges between units that are active together weigh while modules are
-            looked for, as multiples of all capacity (see `with_coactivity`). The first decides
-            how many modules there are; when the first are made, that of the partitions into as
-            many which masking costs least is put in force.
         undo: whether a network without modules goes back to its weights at the end of the plain
             phase, and trains on without any pressure.
         seed: seed of the choice of masked steps.
@@ -68,15 +63,12 @@ class BudgetSchedule:
     reference: float | None = None
     press_every: int = 2
     min_separation: float = 0.45
-    coactivity: tuple[float, ...] = (0.5, 1.0)
     undo: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "steps", "press_every")
         require_at_least(0, self, "budget")
-        if not isinstance(self.coactivity, tuple):
-            raise RecipeError(f"coactivity = {self.coactivity}, wanted a tuple such as (0.5, 1.0)")
 
     @property
     def probe_every(self) -> int:

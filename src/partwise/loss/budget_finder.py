@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,11 @@ from partwise.loss.levels import MIN_GAIN, Levels
 from partwise.loss.reads import carried_over, holds_apart, opened, reads_of, without_idle
 from partwise.modules import Hierarchy, Partition, module_masses, search_modules
 from partwise.modules.nest import by_volume
+
+COACTIVITY = (0.5, 1.0)
+"""What edges between units that are active together weigh, as multiples of all capacity. The first
+view decides how many modules there are; when the first are made, that of the partitions into as
+many which masking costs least is put in force."""
 
 
 class BudgetFinder(GraphFinder):
@@ -48,11 +53,6 @@ class BudgetFinder(GraphFinder):
         super().__init__(in_force, capacity, budget, every, due, find)
         self.loss_of, self.budget = loss_of, budget
         self.activity: NDArray[np.float32] | None = None
-
-    @property
-    def sees_activity(self) -> bool:
-        """Whether partitions depend on what is active together."""
-        return self.find is None and any(self.budget.schedule.coactivity)
 
     def partition(self, graph: UnitGraph) -> Found:
         """The modules that a graph shows, and what they may read.
@@ -134,12 +134,8 @@ class BudgetFinder(GraphFinder):
         """The nest of modules that a graph shows."""
         return search_modules(evidence, MIN_GAIN, INFLATIONS, expand=False)
 
-    def views(self, graph: UnitGraph) -> Iterator[UnitGraph]:
-        """The graph with edges between units that are active together, of each weight asked for."""
-        weights = self.budget.schedule.coactivity
-        if not any(weights):
-            yield graph
-            return
+    def views(self, graph: UnitGraph, weights: Sequence[float] = COACTIVITY) -> Iterator[UnitGraph]:
+        """The graph with edges between units that are active together, of each weight."""
         model, units, activity = self.in_force.model, self.in_force.units, self.activity
         if activity is None:
             activity = unit_activity(model, units, lambda: self.loss_of(model))

@@ -137,21 +137,6 @@ class CoUsageFinder:
             self.tokens.set_result(state["refresh/tokens"].numpy())
 
 
-def graph_masses(graph: UnitGraph) -> Callable[[NDArray[np.int64], int], NDArray[np.float64]]:
-    """`(labels, k) -> (n, k)` capacity between each unit and the units of each module.
-
-    Units with label -1 belong to none.
-    """
-
-    def masses(labels: NDArray[np.int64], k: int) -> NDArray[np.float64]:
-        out = np.zeros((graph.n, k + 1))
-        np.add.at(out, (graph.sources, labels[graph.targets]), graph.capacities)
-        np.add.at(out, (graph.targets, labels[graph.sources]), graph.capacities)
-        return out[:, :k]
-
-    return masses
-
-
 def token_graph(
     units: UnitMap, usage: Usage, schedule: ShareSchedule
 ) -> tuple[UnitGraph, NDArray[np.int64]]:

@@ -55,8 +55,9 @@ class Controller(ABC):
         """Whether this step runs without interfaces, if there are any."""
 
     def is_drawn(self, share: float, stream: int = 0) -> bool:
-        """Whether this step is among a share of the steps; streams are drawn by themselves."""
-        return is_drawn(self.schedule.seed + stream, self.state.step, share)
+        """Whether this step is among a share of the steps; by nothing but seed, stream and step."""
+        seed, step = self.schedule.seed + stream, self.state.step
+        return bool(_numbers(seed, step // MANY)[step % MANY] < share)
 
     def state_dict(self) -> dict[str, Tensor]:
         """What a resumed run needs to go on bit for bit."""
@@ -191,14 +192,18 @@ class FixedStrength(Controller):
         return self.isolates and self.is_drawn(share * self.state.pressure, SILENCED)
 
     def adapt(self, loss: float, allowed: float) -> None:
-        """See `SharePenalty.adapt`."""
+        """Presses less when held-out loss is beyond a budget, and more again when it is within.
+
+        Strength and shares of steps are the schedule's times `pressure`, which falls by `BACK_OFF`
+        or rises by `GROWTH`, to 1 at most. Call it every few dozen steps.
+
+        Args:
+            loss: held-out loss of the whole network, the same on every process.
+            allowed: what the budget allows at this step: (1 + budget) times the loss that a plain
+                twin has after as many steps.
+        """
         factor = BACK_OFF if loss > allowed else GROWTH
         self.state.pressure = min(1.0, self.state.pressure * factor)
-
-
-def is_drawn(seed: int, step: int, share: float) -> bool:
-    """Whether a step is among a share of the steps; depends on nothing but seed and step."""
-    return bool(_numbers(seed, step // MANY)[step % MANY] < share)
 
 
 @lru_cache(maxsize=8)

@@ -62,11 +62,6 @@ class Sides:
         return cls(row, column, row_scale, column_scale)
 
     @cached_property
-    def is_plain(self) -> bool:
-        """Whether all rows read the same units."""
-        return self.column.dim() == 1
-
-    @cached_property
     def arrays(self) -> tuple[NDArray[np.generic], ...]:
         """The four tensors in the order above, as the compiled kernels take them."""
         parts = self.row, self.column, self.row_scale, self.column_scale
@@ -89,6 +84,11 @@ class Ends:
     def __getstate__(self) -> dict[str, Any]:
         """A copy remembers no places: a copied array is nobody's numbers any more."""
         return {**vars(self), "_seen": {}}
+
+    @cached_property
+    def are_plain(self) -> bool:
+        """Whether all rows of a tensor read the same units, as the compiled kernels want it."""
+        return all(each.column.dim() == 1 for each in self.sides)
 
     def matrix(self, i: int, weight: Tensor) -> NDArray[np.floating]:
         """Tensor i's own numbers as an (r, e) array; a copy only where they are not in order.
@@ -130,9 +130,10 @@ def press(weights: Sequence[Tensor], pressure: Pressure, ends: Ends | None = Non
         ends: of these weights, always the same ones; its sides may be left out where capacities
             do not count.
     """
-    is_compiled = weights[0].device.type == "cpu" and weights[0].dtype in COMPILED
-    run = _CompiledPress if is_compiled else _Press
-    value: Tensor = run.apply(pressure, Ends() if ends is None else ends, *weights)
+    ends = Ends() if ends is None else ends
+    can_compile = weights[0].device.type == "cpu" and weights[0].dtype in COMPILED
+    run = _CompiledPress if can_compile and ends.are_plain else _Press
+    value: Tensor = run.apply(pressure, ends, *weights)
     return value
 
 
@@ -188,8 +189,7 @@ def _disorder(
     if not pressure.disorder or not ends.sides:
         return 0.0, masses
     for matrix, side, mass in zip(matrices, ends.sides, masses, strict=True):
-        add: Any = kernels.add_masses if side.is_plain else kernels.add_entry_masses
-        add(matrix, *side.arrays, mass)
+        kernels.add_masses(matrix, *side.arrays, mass)
     shares = masses if pressure.tables is None else pressure.tables
     tables = np.empty_like(masses)
     strengths = float(pressure.disorder), float(pressure.interface)
@@ -216,9 +216,8 @@ def _slopes(
         slope, each = torch.empty(shapes[i], dtype=dtype), pressure.l1 / matrix.size
         written = slope.view(matrix.shape).numpy()
         if ends.sides:
-            side = ends.sides[i]
-            write: Any = kernels.write_gradient if side.is_plain else kernels.write_entry_gradient
-            total += write(matrix, *side.arrays, tables[i], each, written)
+            arrays = ends.sides[i].arrays
+            total += kernels.write_gradient(matrix, *arrays, tables[i], each, written)
         else:
             total += kernels.write_magnitude_gradient(matrix, each, written)
         slopes.append(slope)
@@ -226,7 +225,7 @@ def _slopes(
 
 
 class _Press(torch.autograd.Function):
-    """The same by tensor operations, for other devices and types."""
+    """The same by tensor operations, for other devices, types and layers of several groups."""
 
     @staticmethod
     def forward(ctx: Any, pressure: Pressure, ends: Ends, *weights: Tensor) -> Tensor:

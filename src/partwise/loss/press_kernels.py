@@ -39,16 +39,6 @@ def add_masses(weight, row, column, row_scale, column_scale, masses):
 
 
 @compiled(error_model="numpy")
-def add_entry_masses(weight, row, column, row_scale, column_scale, masses):
-    """`add_masses` where every row reads units of its own."""
-    r, e = weight.shape
-    for i in range(r):
-        for j in range(e):
-            capacity = row_scale[i] * abs(weight[i, j]) * column_scale[i, j]
-            masses[row[i], column[i, j]] += capacity
-
-
-@compiled(error_model="numpy")
 def write_gradient(weight, row, column, row_scale, column_scale, table, each, slope):
     """Writes into `slope` (r, e) the derivative by the entries of a matrix.
 
@@ -73,19 +63,6 @@ def write_gradient(weight, row, column, row_scale, column_scale, table, each, sl
             out[j] = (own + scale * slopes[j]) * np.sign(entries[j])
             sums[j] += out[j] * entries[j]
     return np.float64(sums.sum())
-
-
-@compiled(error_model="numpy")
-def write_entry_gradient(weight, row, column, row_scale, column_scale, table, each, slope):
-    """`write_gradient` where every row reads units of its own."""
-    r, e = weight.shape
-    total = 0.0
-    for i in range(r):
-        for j in range(e):
-            step = row_scale[i] * column_scale[i, j] * table[row[i], column[i, j]]
-            slope[i, j] = np.sign(weight[i, j]) * (each + step)
-            total += slope[i, j] * weight[i, j]
-    return total
 
 
 @compiled(error_model="numpy")

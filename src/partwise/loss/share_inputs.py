@@ -17,9 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from partwise.compiled import compiled
-
-COMPILED = (torch.float32, torch.float64)
-"""Types of weights on the CPU that the compiled kernels take."""
+from partwise.loss.press import COMPILED
 
 
 @dataclass(frozen=True, eq=False)

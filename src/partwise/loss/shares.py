@@ -82,27 +82,9 @@ class SharePenalty(Penalty):
         self._watched = -1
 
     @property
-    def pressure(self) -> float:
-        """What strength and shares of steps are multiplied by, at most 1; see `adapt`."""
-        return self.state.pressure
-
-    @property
     def active(self) -> bool:
         """Whether the penalty has any part in this run."""
         return self.schedule.strength > 0 or self.schedule.mask_share > 0
-
-    def adapt(self, loss: float, allowed: float) -> None:
-        """Presses less when held-out loss is beyond a budget, and more again when it is within.
-
-        Strength and shares of masked and silenced steps are the schedule's times `pressure`, which
-        falls by `BACK_OFF` or rises by `GROWTH`, to 1 at most. Call it every few dozen steps.
-
-        Args:
-            loss: held-out loss of the whole network, the same on every process.
-            allowed: what the budget allows at this step: (1 + budget) times the loss that a plain
-                twin has after as many steps.
-        """
-        self.controller.adapt(loss, allowed)
 
     def _begin(self, optimizer: torch.optim.Optimizer | None) -> None:
         if self.active:

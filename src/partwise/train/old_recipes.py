@@ -19,6 +19,7 @@ RETIRED: dict[str, dict[str, Any]] = {
         "inflations": [2.0, 4.0, 8.0, 16.0], "min_contrast": 0.55, "keep_contrast": 0.45,
         "plain_frac": 0.25, "split_frac": 0.5, "release_frac": 0.75, "pressure": 3e-4,
         "max_pressure": 2.0, "allowance": 2.0, "strength": 2.0, "mask_share": 0.5, "min_gain": 0.01,
+        "coactivity": [0.5, 1.0],
     },
     "share": {
         "inflations": [1.0, 2.0, 4.0, 8.0], "min_contrast": 0.7, "min_gain": 0.05,

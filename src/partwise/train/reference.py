@@ -75,12 +75,11 @@ class LossBudget:
             return
         known = self.lowest if self.reference is None else self.reference.at(step)
         assert isinstance(penalty, SharePenalty)
-        penalty.adapt(loss, (1 + self.budget) * known)
+        penalty.controller.adapt(loss, (1 + self.budget) * known)
 
     def pressure(self, penalty: Penalty) -> float:
         """How much of the penalty is left, at most 1."""
-        assert isinstance(penalty, SharePenalty)
-        return penalty.pressure
+        return penalty.state.pressure
 
 
 def reference_of(recipe: Recipe, sha256: Mapping[str, str]) -> Reference | None:
