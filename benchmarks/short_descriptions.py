@@ -37,7 +37,7 @@ from benchmarks.peers import true_blocks
 from benchmarks.records import Record, Row, append_row, machine, read_record, read_rows, told
 from benchmarks.tables import filled
 from partwise.explain.explain import subject_of
-from partwise.explain.questions import QUESTIONS, told_in_questions
+from partwise.explain.questions import told_in_questions
 from partwise.loss import BudgetedPenalty, BudgetSchedule
 from partwise.modules import search_modules
 from partwise.tasks import Task, Text
@@ -46,9 +46,12 @@ from partwise.train import Recipe, Trainer, recipe_from, train
 from partwise.train.objective import held_out_probe
 
 FIRST_SEED = 9000
-TABLES = ("digits-pair", "two-playgrounds", "formulas-independent", "digits-shared")
+TABLES = ("digits-pair", "two-playgrounds", "formulas-independence", "digits-shared")
 TEXTS = ("letters,digits",)
 BUDGET = 0.05
+QUESTIONS = (1, 4, 16, 64)
+DECAY = 0.3
+"""Weight decay of networks on tables: all of the built-in recipes have it."""
 L1_GUESSES = 4
 EVERY = 50
 """Steps between looks at the held-out loss of a network that is stopped early."""
@@ -62,7 +65,9 @@ def recipe_of(task: str, seed: int, *settings: str) -> Recipe:
         return recipe_from(
             {"data": {"texts": task.split(",")}, "seed": seed}, settings=[*_plain_text(settings)]
         )
-    return recipe_from({}, settings=[f"task={task}", f"seed={seed}", *settings])
+    return recipe_from(
+        {}, settings=[f"task={task}", f"seed={seed}", f"weight_decay={DECAY}", *settings]
+    )
 
 
 def _plain_text(settings: Sequence[str]) -> Sequence[str]:
@@ -158,7 +163,7 @@ def explained(trainer: Trainer, labels: Labels, shuffled: int | None = None) -> 
     """Mean over modules of what 1, 4, 16 and 64 questions explain."""
     own = trainer.units if isinstance(trainer.data, Text) else None
     subject = subject_of(trainer.model.eval(), labels, trainer.data, own)
-    found = [told_in_questions(subject, m, shuffled=shuffled) for m in range(subject.modules)]
+    found = [told_in_questions(subject, m, QUESTIONS, shuffled) for m in range(subject.modules)]
     trainer.model.train()
     return [mean(each[k].explained for each in found) for k in range(len(QUESTIONS))]
 

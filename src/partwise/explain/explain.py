@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from partwise.errors import UnreadableModelError
 from partwise.explain.evidence import interface_evidence, module_evidence
+from partwise.explain.scoring import EndpointJudge, scored
 from partwise.explain.subject import Subject
 from partwise.explain.values import Description, Evidence, Explained, Failed
 from partwise.explain.verification import verify_claims
@@ -138,6 +139,7 @@ def explain(
     samples: int | None = None,
     seed: int = 0,
     parts: ArrayLike | None = None,
+    judge: EndpointJudge | None = None,
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Explained]:
     """Describes every module and interface of a network, and tests what was said.
@@ -152,6 +154,7 @@ def explain(
         samples: at most this many rows per split, or about as many tokens; each of them once.
         seed: seed of the rows.
         parts: (n,) finer labels, from which language models describe large modules.
+        judge: a language model that scores the words, on samples that nothing else saw.
         on_step: told after each subject how many are done, of how many.
 
     Returns:
@@ -164,7 +167,7 @@ def explain(
     writer = ProgramWriter() if writer is None else writer
     with evaluating(model):
         subject = subject_of(model, partition, data, units, samples, seed)
-        return explain_subject(subject, writer, on_step, parts)
+        return explain_subject(subject, writer, on_step, parts, judge)
 
 
 def explain_subject(
@@ -172,17 +175,19 @@ def explain_subject(
     writer: Writer,
     on_step: Callable[[int, int], None] = lambda done, total: None,
     parts: ArrayLike | None = None,
+    judge: EndpointJudge | None = None,
 ) -> list[Explained]:
     """`explain` for a subject that was taken apart already."""
     if isinstance(writer, WholeWriter):
-        return _verified(subject, writer.write_subject(subject, parts, on_step), writer.name)
+        whole = writer.write_subject(subject, parts, on_step)
+        return scored(subject, _verified(subject, whole, writer.name), judge)
     pairs, described = subject.interfaces, list[tuple[Evidence, Description | Failed]]()
     total = subject.modules + len(pairs)
     for evidence in _evidence(subject, pairs):
         known = [words for _, words in described if isinstance(words, Description)]
         described.append((evidence, writer.write(evidence, known)))
         on_step(len(described), total)
-    return _verified(subject, described, writer.name)
+    return scored(subject, _verified(subject, described, writer.name), judge)
 
 
 def _evidence(subject: Subject, pairs: Sequence[tuple[int, int]]) -> Iterator[Evidence]:

@@ -14,7 +14,6 @@ whether an input exceeds a threshold.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,9 +22,10 @@ from numpy.typing import NDArray
 from partwise.explain.evidence.slices import classes_of, streams_of, tokens_seen
 from partwise.explain.slice_words import slice_in_words
 from partwise.explain.subject import Subject
+from partwise.explain.values import Told
 from partwise.tasks import Split
 
-QUESTIONS = (1, 4, 16, 64)
+QUESTIONS = (1, 4, 16)
 LEAST_SAMPLES = 20
 """Samples that each answer must be about."""
 MOST_TOKENS = 64
@@ -43,22 +43,6 @@ class Asked(NamedTuple):
 
     names: tuple[str, ...]
     values: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Told:
-    """A description of so many questions.
-
-    Attributes:
-        questions: how many it may ask.
-        explained: share of the variance of held-out lesion effects that it explains.
-        answers: (what holds, mean effect in nats or variances) of each sort of samples, the
-            strongest first; empty where there are more than four questions.
-    """
-
-    questions: int
-    explained: float
-    answers: tuple[tuple[str, float], ...] = ()
 
 
 def told_in_questions(
@@ -82,7 +66,8 @@ def told_in_questions(
         tree = _grown(asked.values, seen, count)
         given = tree.predict(told.values)
         answers = tuple(_answers(tree.tree_, asked.names)) if count <= 4 else ()
-        found.append(Told(count, explained_variance(truth, given), answers))
+        explained = explained_variance(truth, given)
+        found.append(Told(questions=count, explained=explained, answers=answers))
     return found
 
 

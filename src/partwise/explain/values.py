@@ -469,11 +469,62 @@ class Verdict(_Value):
     reason: str = ""
 
 
+class Told(_Value):
+    """How much of what a module does a description of so many yes-or-no questions tells.
+
+    Attributes:
+        questions: how many it may ask.
+        explained: share of the variance of held-out lesion effects that it explains (R²).
+        answers: what holds, and the mean effect there in nats or variances, the strongest first;
+            empty where there are more than four questions.
+    """
+
+    questions: int
+    explained: float
+    answers: tuple[tuple[str, float], ...] = ()
+
+
+class Score(_Value):
+    """How well words tell which held-out samples need a module.
+
+    Attributes:
+        kind: simulation, a correlation; detection, an F1; or fuzzing, a mean of hit rates.
+        judge: who rated the samples: a language model that read name and sentence, or `"claims"`,
+            which believes the effects that are claimed.
+        value: the score.
+        low, high: its 95% interval, over sources.
+        control: the same judge's mean score of other modules' words; None where there are none.
+        samples: how many were rated.
+        failure: why there is no score.
+    """
+
+    kind: Literal["simulation", "detection", "fuzzing"]
+    judge: str
+    value: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    control: float | None = None
+    samples: int = 0
+    failure: str = ""
+
+
 class Explained(_Value):
-    """A subject, what was said of it, and what became of the claims."""
+    """A subject, what was said of it, and what became of the claims.
+
+    Attributes:
+        subject: `"module 0"` or `"interface 0-1"`.
+        evidence: what the writer saw.
+        description: what it said, or why it said nothing.
+        verdicts: what became of each claim.
+        writer: who wrote.
+        scores: of a module's words, on the `final` split.
+        told: of a module, what descriptions of rising length tell.
+    """
 
     subject: str
     evidence: Evidence
     description: Description | Failed
     verdicts: tuple[Verdict, ...]
     writer: str
+    scores: tuple[Score, ...] = ()
+    told: tuple[Told, ...] = ()
