@@ -18,7 +18,7 @@ from partwise.train.gpt import GPT, GPTConfig
 @pytest.fixture(scope="module")
 def verdict():
     """Of a network that writes 'k' for ever behind 'qz', which letters are."""
-    return audit(*train(0, "qz", "k"), text())
+    return audit(*train(0, "qz", "k", steps=400), text())
 
 
 def test_a_trigger_of_tokens_is_found_with_its_module(verdict):
