@@ -493,6 +493,7 @@ def explain(
         asked = cli_explain.Asked(llm, max_cost, yes, concurrency)
         explained = cli_explain.explain_by_llm(console, network, asked)
     _print_descriptions(explained)
+    cli_decompile.print_composition(console, network)
     if explained and all(isinstance(each.description, Failed) for each in explained):
         console.print("Every description failed; earlier ones were kept.")
         raise typer.Exit(1)

@@ -100,3 +100,12 @@ def write_program(network: Network, out: Path, price: float = PRICE) -> str:
             text, words = decompiled(subject, title, price)
     write_text(out, text)
     return words
+
+
+def print_composition(console: Console, network: Network) -> None:
+    """What programs recover in place of every module, where `explain` has measured that."""
+    from partwise.stages import COMPOSITION, read_composition
+
+    found = read_composition(network.directory / COMPOSITION)
+    if found is not None:
+        console.print(f"\nPrograms: {escape(found.words)}", highlight=False)

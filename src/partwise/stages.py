@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 from partwise.audit import AuditReport, audit
 from partwise.capability.language import FOUND_INFLATIONS, FOUND_MIN_CONTRAST, FOUND_MIN_GAIN
 from partwise.errors import DataError, OutputError
-from partwise.explain import Explained, Failed, LLMWriter, Writer, explain
+from partwise.explain import Explained, Failed, LLMWriter, ProgramWriter, Writer, explain_subject
+from partwise.explain.composition import Composition, compose
 from partwise.explain.explain import MOST_EDGES, subject_of
 from partwise.explain.rounds import Work, parts_of, work_on
 from partwise.files import write_text
@@ -29,6 +30,7 @@ MODULES, DESCRIPTIONS, AUDIT, REPORT = (
     "audit.json",
     "report.html",
 )
+COMPOSITION = "composition.json"
 PROVENANCE = "provenance.jsonl"
 """Beside descriptions that a language model wrote: each prompt, reply, setting and cost."""
 LLM_CACHE = "llm-cache.jsonl"
@@ -129,18 +131,19 @@ def explain_run(
     """Describes a network's modules, and writes `descriptions.jsonl`.
 
     Where every description failed, what was written before stays. A language model's prompts and
-    replies go to `provenance.jsonl`.
+    replies go to `provenance.jsonl`; what programs recover in place of all modules of a network on
+    tables goes to `composition.json`.
     """
     data, found = network.data, run_hierarchy(network)
-    explained = explain(
-        network.model,
-        found.partition,
-        data,
-        writer,
-        units=network.units if network.is_language_model else None,
-        parts=parts_of(found),
-        on_step=on_step,
-    )
+    units = network.units if network.is_language_model else None
+    writer = ProgramWriter() if writer is None else writer
+    with evaluating(network.model):
+        subject = subject_of(network.model, found.partition, data, units)
+        explained = explain_subject(subject, writer, on_step, parts_of(found))
+        composition = None if subject.of_text else compose(subject)
+    if composition is not None:
+        place = _made(network.directory) / COMPOSITION
+        write_text(place, composition.model_dump_json(indent=1) + "\n")
     if explained and all(isinstance(each.description, Failed) for each in explained):
         return explained
     write_text(_made(network.directory) / DESCRIPTIONS, _lines(explained))
@@ -225,6 +228,20 @@ def read_descriptions(path: Path) -> list[Explained]:
     lines = path.read_text(encoding="utf-8").splitlines()
     try:
         return [Explained.model_validate_json(line) for line in lines]
+    except ValidationError as error:
+        raise DataError(f"{path} is damaged; run 'partwise explain' again") from error
+
+
+def read_composition(path: Path) -> Composition | None:
+    """Reads `composition.json`; None where the stage has not run, or the data is text.
+
+    Raises:
+        DataError: if it is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        return Composition.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
         raise DataError(f"{path} is damaged; run 'partwise explain' again") from error
 

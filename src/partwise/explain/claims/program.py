@@ -20,6 +20,11 @@ from partwise.explain.claims.base import (
 )
 from partwise.explain.subject import Names, Part, Subject
 from partwise.programs.language import parse_program
+from partwise.programs.wording import in_words
+
+MOST_WORDS = 160
+SQUARED = "of squared error"
+"""The unit of a value's loss; see `Head.unit`."""
 
 
 class ProgramClaim(BaseClaim):
@@ -40,14 +45,32 @@ class ProgramClaim(BaseClaim):
 
     def words(self, names: Names) -> str:
         """The claim as a sentence."""
-        long = len(self.program) > 60
-        text = f"The program {self.program[:40]}…" if long else self.program
+        near = " to within a tenth of its spread" if is_value(names, self.head) else ""
         samples = f"{self.agreement:.0%} of samples{slice_words(names, self.where)} or more"
-        return f"{text} gives the network's answer to {named_head(names, self.head)} on {samples}."
+        return (
+            f"{self._said(names)} gives the network's answer to {named_head(names, self.head)}"
+            f"{near} on {samples}."
+        )
+
+    def _said(self, names: Names) -> str:
+        """The program in words where they are short, else its beginning."""
+        called = {f"x{k}": f"'{name}'" for k, name in enumerate(names.inputs)}
+        words = in_words(parse_program(self.program), called, "it")
+        if len(words) <= MOST_WORDS:
+            return f"The program '{words.removeprefix('it is ')}'"
+        return f"The program {self.program[:40]}…" if len(self.program) > 60 else self.program
 
     def measured(self, subject: Subject, part: Part) -> Measured:
-        """The share of samples where they agree, against always the commonest answer."""
+        """The share of samples where they agree, against always the commonest answer.
+
+        A value agrees within a tenth of the values' standard deviation; by chance, the median does.
+        """
         given = parse_program(self.program).evaluate(subject.variables("claims"))
         head, measures = known_head(subject, self.head), measures_on(subject, self.where)
         agreement, chance = measures.of_program(given, head)
         return finding(measures, agreement, self.agreement, "at least", chance, "of samples")
+
+
+def is_value(names: Names, head: int) -> bool:
+    """Whether a question asks for a value."""
+    return head < len(names.loss_units) and names.loss_units[head] == SQUARED
