@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from email.utils import formatdate
 
 import pytest
+from llm_cases import ANSWER, EVIDENCE, KEY, LIMITS
 from llm_server import (
     Act,
     LLMServer,
@@ -32,69 +33,10 @@ from partwise.explain.endpoints.prices import free
 from partwise.explain.endpoints.schemas import strict
 from partwise.explain.llm import LLMWriter
 from partwise.explain.prompts import Neighbour, description_prompt, reply_schema
-from partwise.explain.values import (
-    Description,
-    Evidence,
-    Example,
-    Failed,
-    HeadEffect,
-    Share,
-    UnitProfile,
-)
+from partwise.explain.values import Description, Evidence, Example, Failed, Share
 from partwise.programs.evaluate import FUNCTIONS, MANY
 from partwise.programs.language import parse_program
 
-KEY = "sk-test/Abc+123=secret"
-LIMITS = Limits(connect_s=1, read_s=1, deadline_s=3, reply_bytes=30_000, retries=2, first_wait_s=1)
-EVIDENCE = Evidence(
-    kind="module",
-    modules=(0,),
-    units={"hidden": ("hidden.1", "hidden.2"), "output": ("out.0",)},
-    reads=(Share(name="x0", share=0.9), Share(name="module 1", share=0.1)),
-    feeds=(Share(name="is it big?", share=1.0),),
-    interface_frac=0.025,
-    code="out0 = 2.0 * relu(x0 - 0.5)",
-    effects=(HeadEffect(head=0, name="is it big?", loss_before=0.1, loss_after=0.9),),
-    profiles=(
-        UnitProfile(
-            unit=4,
-            layer="hidden[4]",
-            strength=1.5,
-            quantiles=(0.0, 0.5, 1.0),
-            best_answer="answer0 == 1",
-            threshold=0.25,
-            f1=0.8,
-        ),
-    ),
-    examples=(Example(why="highest", inputs=(0.9, -0.5), activity=2.0, answers=(1.0,)),),
-    inputs=("size", "noise"),
-    heads=("is it big?",),
-)
-ANSWER = {
-    "name": "size detector",
-    "sentence": "It says whether the input is big.",
-    "paragraph": "It compares the size with one half.",
-    "program": "1 if x0 > 0.5 else 0",
-    "claims": [
-        {"kind": "effect", "sentence": "It is needed.", "head": 0, "minimum": 0.5},
-        {
-            "kind": "activation",
-            "sentence": "Unit 4 is active for big inputs.",
-            "unit": 4,
-            "threshold": 0.25,
-            "condition": "x0 > 0.5",
-            "minimum_f1": 0.9,
-        },
-        {"kind": "ignores", "sentence": "x1 is noise.", "inputs": [1], "head": 0, "maximum": 0.01},
-        {
-            "kind": "program",
-            "sentence": "It is a threshold.",
-            "head": 0,
-            "program": "x0 > 0.5",
-            "agreement": 0.9,
-        },
-    ],
-}
 GOOD = send(completion(json.dumps(ANSWER)))
 
 

@@ -147,7 +147,8 @@ class Cached:
         self.name = endpoint.name
         self._path = path
         self._writing = threading.Lock()
-        records = read_records(path) if path.exists() else ()
+        records = [*read_records(path)] if path.exists() else []
+        _end_last_line(path)
         self._known = {each.key: each.reply for each in records if each.reply is not None}
 
     def known(self, prompt: Prompt, settings: Settings) -> Reply | None:
@@ -166,6 +167,12 @@ class Cached:
             append_line(self._path, record.model_dump_json())
             self._known[record.key] = reply
         return reply
+
+
+def _end_last_line(path: Path) -> None:
+    """Ends a line that an interruption cut short, so that the next begins anew."""
+    if path.exists() and not path.read_bytes().endswith(b"\n"):
+        append_line(path, "")
 
 
 class Rehearsal:

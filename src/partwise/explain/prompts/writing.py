@@ -47,5 +47,5 @@ def numbers(values: Iterable[float]) -> str:
 
 def fence(tag: str, text: str) -> str:
     """A text between tags that nothing inside it can close or open."""
-    inside = re.sub(rf"<(\s*/?\s*{tag})", r"< \1", text, flags=re.IGNORECASE)
+    inside = re.sub(rf"<(?=\s*/?\s*{tag})", "‹", text, flags=re.IGNORECASE)
     return f"<{tag}>\n{inside}\n</{tag}>"
