@@ -65,7 +65,9 @@ def told_in_questions(
     for count in questions:
         tree = _grown(asked.values, seen, count)
         given = tree.predict(told.values)
-        answers = tuple(_answers(tree.tree_, asked.names)) if count <= 4 else ()
+        leaves = _answers(tree.tree_, asked.names) if count <= 4 else []
+        prefix = "on tokens" if subject.of_text else "where"
+        answers = tuple((f"{prefix} {words}" if words else "everywhere", a) for words, a in leaves)
         explained = explained_variance(truth, given)
         found.append(Told(questions=count, explained=explained, answers=answers))
     return found
@@ -155,7 +157,7 @@ def _leaves(
     tree: Any, names: Sequence[str], node: int, holds: tuple[str, ...]
 ) -> Iterator[tuple[str, float]]:
     if tree.children_left[node] < 0:
-        yield " and ".join(holds) or "always", float(tree.value[node].squeeze())
+        yield " and ".join(holds), float(tree.value[node].squeeze())
         return
     name, threshold = names[tree.feature[node]], float(tree.threshold[node])
     no, yes = _sides(name, threshold)
@@ -169,5 +171,5 @@ def _sides(name: str, threshold: float) -> tuple[str, str]:
         return name.replace(" is ", " is not ", 1), name
     if " " in name:
         words = slice_in_words(name)
-        return f"not {words}", words
+        return f"other than those {words}", words
     return f"{name} <= {threshold:.3g}", f"{name} > {threshold:.3g}"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from partwise.explain import Description, Evidence, Explained, Failed
-from partwise.explain.values import Example, Share
+from partwise.explain.values import Example, Score, Share, Told
 from partwise.report.claims import ClaimRow, claim_rows
 from partwise.report.palette import picture_colour
 from partwise.report.patches import MapRow, map_rows
@@ -81,6 +81,29 @@ class Card:
     def anchor(self) -> str:
         """Id of the card on the page."""
         return f"{self.explained.evidence.kind}-{'-'.join(map(str, self.modules))}"
+
+    @property
+    def told(self) -> tuple[Told, ...]:
+        """What short descriptions tell of it."""
+        return self.explained.told
+
+    @property
+    def judged(self) -> Score | None:
+        """What a language model made of name and sentence; None where none was asked."""
+        return self._simulation(lambda judge: judge != "claims")
+
+    @property
+    def claims_score(self) -> Score | None:
+        """What its effect claims predict."""
+        return self._simulation(lambda judge: judge == "claims")
+
+    def _simulation(self, chosen: Callable[[str], bool]) -> Score | None:
+        found = (
+            score
+            for score in self.explained.scores
+            if score.kind == "simulation" and chosen(score.judge) and not score.failure
+        )
+        return next(found, None)
 
     @property
     def name(self) -> str:
