@@ -775,8 +775,10 @@ def _words_score(explained: Explained) -> str:
 
 def _told(explained: Explained) -> str:
     """How much of what a module does few questions tell, and its claims."""
-    parts = [f"{t.questions} explain {max(t.explained, 0):.0%}" for t in explained.told]
-    words = f"Of its effects, yes-or-no questions explain: {', '.join(parts)}."
+    first, *rest = (max(each.explained, 0) for each in explained.told)
+    counts = [each.questions for each in explained.told[1:]]
+    more = [f", {k} explain {share:.0%}" for k, share in zip(counts, rest, strict=True)]
+    words = f"One yes-or-no question explains {first:.0%} of what its removal does{''.join(more)}."
     claims = [s for s in explained.scores if s.judge == "claims" and s.kind == "simulation"]
     if claims and not claims[0].failure:
         other = claims[0].control
