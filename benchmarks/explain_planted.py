@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from benchmarks.records import Record, Row
 from partwise.graph import UnitMap, units_of
@@ -34,7 +35,7 @@ from partwise.zoo.decompile.components import Component
 from partwise.zoo.decompile.reading import Reading, Undecompilable, decompile
 from partwise.zoo.decompile.roles import roles_of
 from partwise.zoo.decompile.tasks import as_texts, name_task
-from partwise.zoo.disguise import disguised
+from partwise.zoo.disguise import disguised, noisy
 from partwise.zoo.language import Program
 from partwise.zoo.library import PROGRAMS
 from partwise.zoo.made_up import made_up
@@ -43,6 +44,8 @@ from partwise.zoo.truth import Truth
 
 SEEN, HELD_OUT = 400, 1000
 """Sequences that the decompiler sees, and that it is tested on."""
+MORE_STEPS, MORE_RATE = 300, 1e-4
+"""Of further training."""
 MADE_UP, TOGETHER = 30, 20
 """Programs without a task, and pairs of programs in one network."""
 CATALOGUE = catalogue()
@@ -53,11 +56,11 @@ class Setting(NamedTuple):
     """A network to decompile, and by which modules.
 
     Attributes:
-        net: the network; gets a compiled one.
+        net: the network; gets a compiled one and its program.
         labels: its modules; gets the network, its units and a generator.
     """
 
-    net: Callable[[Compiled], Compiled]
+    net: Callable[[Compiled, Program], Compiled]
     labels: Callable[[Compiled, UnitMap, np.random.Generator], Labels]
 
 
@@ -82,16 +85,46 @@ def random_modules(net: Compiled, units: UnitMap, rng: np.random.Generator) -> L
     return labels
 
 
-def as_compiled(net: Compiled) -> Compiled:
+def as_compiled(net: Compiled, program: Program) -> Compiled:
+    return net
+
+
+def in_disguise(net: Compiled, program: Program) -> Compiled:
+    return disguised(net, seed=0)
+
+
+def with_noise(share: float) -> Callable[[Compiled, Program], Compiled]:
+    return lambda net, program: noisy(disguised(net, seed=0), share, seed=0)
+
+
+def trained_on(net: Compiled, program: Program) -> Compiled:
+    """The network in disguise after further training on its task, by which every weight moves."""
+    net = disguised(net, seed=0)
+    text = sequence_text(program, net.vocabulary)
+    batches = [(ids, text.right_answers(ids)) for ids in text.batches("train", 2000, 0)]
+    optimizer = torch.optim.AdamW(net.model.parameters(), lr=MORE_RATE, weight_decay=0.01)
+    draw = torch.Generator().manual_seed(0)
+    for step in range(MORE_STEPS):
+        ids, answers = batches[step % len(batches)]
+        rows = torch.randperm(len(ids), generator=draw)[:64]
+        logits = net.model(ids[rows])[:, 1:]
+        loss = cross_entropy(logits.flatten(0, 1), answers[rows, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
     return net
 
 
 SETTINGS = {
     "true modules": Setting(as_compiled, true_modules),
-    "disguised, true modules": Setting(lambda net: disguised(net, seed=0), true_modules),
+    "disguised, true modules": Setting(in_disguise, true_modules),
     "found modules": Setting(as_compiled, found_modules),
     "one module": Setting(as_compiled, one_module),
     "random modules": Setting(as_compiled, random_modules),
+    "noise of 0.1%": Setting(with_noise(0.001), true_modules),
+    "noise of 0.3%": Setting(with_noise(0.003), true_modules),
+    "noise of 1%": Setting(with_noise(0.01), true_modules),
+    "trained on": Setting(trained_on, true_modules),
 }
 
 
@@ -105,6 +138,7 @@ class Score:
     interfaces_right: int
     is_task_right: bool
     is_named: bool
+    is_able: bool
     agreement: float
     entries: int
     rand: float
@@ -142,6 +176,7 @@ def score(program: Program, net: Compiled, labels: Labels, seed: int = 0) -> Sco
         *found,
         name == program.name,
         name is not None,
+        is_able(net, text, new),
         agreement,
         entries,
         adjusted_rand(labels, np.array(truth.partition)),
@@ -164,6 +199,13 @@ def task_of(net: Compiled, sequences: Iterable[Tensor]) -> str | None:
 def told_by(net: Compiled, ids: Tensor) -> NDArray[np.int64]:
     """(b, t) the network's answers to (b, 1 + t) ids."""
     return net.model(ids)[:, 1:].argmax(2).numpy()
+
+
+def is_able(net: Compiled, text: SequenceText, sequences: Iterable[Tensor]) -> bool:
+    """Whether the network answers every sequence as its program does."""
+    return all(
+        (told_by(net, ids) == text.right_answers(ids)[:, 1:].numpy()).all() for ids in sequences
+    )
 
 
 def agreement_of(net: Compiled, reading: Reading, sequences: Iterable[Tensor]) -> float:
@@ -225,7 +267,7 @@ def planted_rows(is_quick: bool) -> list[Row]:
 
 def scored(program: Program, setting: str) -> Score:
     """The score of one program in one setting."""
-    net = SETTINGS[setting].net(compiled(program))
+    net = SETTINGS[setting].net(compiled(program), program)
     rng = np.random.default_rng(0)
     return score(program, net, SETTINGS[setting].labels(net, units_of(net.model), rng))
 
@@ -283,6 +325,8 @@ def summed(scores: list[tuple[str, Score]]) -> Row:
     found = [each for _, each in scores]
     return {
         "networks": len(found),
+        "able": sum(each.is_able for each in found),
+        "able_functional": sum(each.is_able and each.is_functional for each in found),
         "functional": sum(each.is_functional for each in found),
         "exact": sum(each.is_exact for each in found),
         "tasks_right": sum(each.is_task_right for each in found),
@@ -292,7 +336,7 @@ def summed(scores: list[tuple[str, Score]]) -> Row:
         "interfaces_right": sum(each.interfaces_right for each in found),
         "rand": mean(each.rand for each in found),
         "entries": sum(each.entries for each in found),
-        "not_functional": [name for name, each in scores if not each.is_functional],
+        "not_functional": [n for n, each in scores if each.is_able and not each.is_functional],
         "reasons": sorted({each.reason for each in found if each.reason})[:3],
     }
 
@@ -318,6 +362,8 @@ def planted_summary(rows: list[Row]) -> Row:
 
 _COUNTED = (
     "networks",
+    "able",
+    "able_functional",
     "functional",
     "exact",
     "tasks_right",
@@ -331,15 +377,19 @@ _COUNTED = (
 def settings_table(record: Record) -> str:
     """All families together, by setting, as a Markdown table."""
     lines = [
-        "| network, modules | networks | roles | interfaces | tasks | functional | exact | Rand |",
-        "|" + " --- |" * 8,
+        "| network, modules | networks | able | roles | interfaces | tasks | functional | exact "
+        "| functional of able | Rand |",
+        "|" + " --- |" * 10,
     ]
     for setting in dict.fromkeys(row["setting"] for row in record.rows):
         own = [row for row in record.rows if row["setting"] == setting and "exact" in row]
         if own:
             total = {key: sum(row[key] for row in own) for key in _COUNTED}
             rand = sum(row["rand"] * row["networks"] for row in own) / total["networks"]
-            lines.append(f"| {setting} | {_cells(total)} | {rand:.2f} |")
+            able = f"{total['able_functional']} of {total['able']}"
+            networks, cells = _cells(total).split(" | ", 1)
+            told = f"{networks} | {total['able']} | {cells} | {able} | {rand:.2f}"
+            lines.append(f"| {setting} | {told} |")
     return "\n".join(lines)
 
 

@@ -6,7 +6,7 @@
 4. A head scores a key by the number of conditions that hold; the start token by half a condition
    less than all, so that it is looked at where nothing is selected.
 5. Neurons look values up (one neuron for each combination) or compare a number with thresholds.
-6. The output layer reads the channels of the answer.
+6. The output layer reads the channels of the answer; at the start token, it says just that.
 
 What an operation writes at the start token is known beforehand, and every reader subtracts it.
 The design is Tracr's (Lindner et al. 2023); preferences, gates and defaults are additions.
@@ -40,6 +40,8 @@ from partwise.zoo.truth import Component, Truth
 START = "^"
 SHARP = 60.0
 """Score of a condition that holds; a head ignores what scores 30 less: a share of 1e-13."""
+CONFIDENT = 10.0
+"""Logit of the answer; that of other tokens is 0."""
 STEP = 30.0
 """Score between two preferences."""
 Matrix = NDArray[np.float64]
@@ -66,7 +68,8 @@ def compiled(program: Program) -> Compiled:
     model = SequenceTransformer(plan.config)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.zero_()
+            if parameter.requires_grad:
+                parameter.zero_()
         _write_embeddings(plan, model)
         for operation in program.operations:
             if isinstance(operation, Fetch | Share):
@@ -289,7 +292,8 @@ def _steepness(cuts: tuple[float, ...]) -> float:
 def _write_outputs(plan: _Plan, model: SequenceTransformer) -> None:
     output = plan.program.output
     tokens = [plan.vocabulary.index(str(value)) for value in output.domain]
-    model.outputs.weight[tokens] = _tensor(plan.reading(output))
+    model.outputs.weight[0, 0] = CONFIDENT  # at the start token, itself
+    model.outputs.weight[tokens] = _tensor(CONFIDENT * plan.reading(output))
 
 
 def _tensor(values: Matrix) -> Tensor:

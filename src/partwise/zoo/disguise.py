@@ -46,6 +46,17 @@ def disguised(compiled: Compiled, seed: int) -> Compiled:
     return Compiled(model, compiled.vocabulary, truth)
 
 
+@torch.no_grad()
+def noisy(compiled: Compiled, share: float, seed: int) -> Compiled:
+    """The network with noise on every weight: a share of the spread of its tensor's weights."""
+    draw = torch.Generator().manual_seed(seed)
+    model = copy.deepcopy(compiled.model)
+    for weights in model.parameters():
+        noise = torch.randn(weights.shape, generator=draw)
+        weights.add_(share * weights.std(correction=0) * noise)
+    return replace(compiled, model=model)
+
+
 def _turned(rows: Tensor, turn: Tensor) -> Tensor:
     return (rows.double() @ turn).float()
 

@@ -33,10 +33,11 @@ class TransformerConfig:
 
 
 class Unscaled(nn.RMSNorm):
-    """Stands where others normalise, and changes nothing."""
+    """Stands where others normalise, and changes nothing; its gain is 1 and stays so."""
 
     def __init__(self, width: int):
-        super().__init__(width, elementwise_affine=False)
+        super().__init__(width)
+        self.weight.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
         """The same."""
