@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -37,7 +38,7 @@ class Prompt:
     schema: dict[str, Any]
     version: str
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """SHA-256 of messages and schema."""
         return digest([list(self.messages), self.schema])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, get_args
 
 from partwise.explain.claims import (
@@ -31,12 +32,18 @@ def reply_schema(evidence: Evidence) -> dict[str, Any]:
     Claims have no sentence, which is made from their parameters; heads, units and readers are
     those that the evidence names.
     """
-    schema = Description.model_json_schema()
-    kinds, known = claims_about(evidence), schema.pop("$defs")
+    schema, kinds = _description(), claims_about(evidence)
+    known, own = schema["$defs"], schema["properties"]
     defined = {kind.__name__: _claim(known[kind.__name__], kind, evidence) for kind in kinds}
-    claims = schema["properties"]["claims"]
-    claims["items"] = {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in defined]}
-    return {**schema, "$defs": defined}
+    items = {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in defined]}
+    claims = {**own["claims"], "items": items}
+    return {**schema, "properties": {**own, "claims": claims}, "$defs": defined}
+
+
+@cache
+def _description() -> dict[str, Any]:
+    """The schema of any description, which nobody may change."""
+    return Description.model_json_schema()
 
 
 def _claim(schema: dict[str, Any], kind: type[BaseClaim], evidence: Evidence) -> dict[str, Any]:
