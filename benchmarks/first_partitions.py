@@ -37,7 +37,7 @@ def row(job: Job) -> Row:
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     looks = []
     schedule = penalty.schedule
-    first, every = schedule.split_step, schedule.probe_every
+    first, every = schedule.start, schedule.probe_every
     for step in range(first + every * (LOOKS - 1) + 1):
         x, y = task.batch("train", BATCH, (seed, step))
         loss = task.losses(penalty.run(x), y).mean(0).sum() + penalty()

@@ -222,7 +222,7 @@ def middle(rows: Iterable[Row]) -> Row:
 
 def _phases(schedule: BudgetSchedule) -> list[int]:
     """First steps of the three phases that press."""
-    return [schedule.press_step, schedule.split_step, schedule.release_step]
+    return [schedule.press_step, schedule.start, schedule.release_step]
 
 
 def _named(task: str) -> str:

@@ -10,7 +10,7 @@ from torch import nn
 
 from partwise.errors import CheckpointError, RecipeError
 from partwise.interventions.masks import inside_modules
-from partwise.loss import BudgetedPenalty, BudgetSchedule, budget, budget_control
+from partwise.loss import BudgetedPenalty, BudgetSchedule, CutTreePenalty, budget, budget_control
 from partwise.loss.budget_control import Budget, BudgetState, Why
 from partwise.loss.finder import Found, GraphFinder, stands_still
 from partwise.loss.press import Pressure
@@ -398,8 +398,8 @@ def test_refreshes_become_rarer_while_nothing_moves():
         def partition(self, graph):
             return Found(shown.pop(0))
 
-    penalty, steps = BudgetedPenalty(network(), held_out), []
-    finder = Told(penalty.in_force, penalty.capacity, penalty.controller, 100, 0, None)
+    penalty, steps = CutTreePenalty(network(), start=0, refresh_every=100), []
+    finder = Told(penalty.in_force, penalty.capacity, penalty.controller, None)
     while shown:
         steps.append(finder.due)
         penalty.state.step = finder.due
@@ -430,7 +430,7 @@ def test_schedules_that_cannot_be_kept_are_refused(fields, words):
 @pytest.mark.parametrize("steps", [39, 500, 1500, 2500])
 def test_phases_begin_with_a_probe(steps):
     schedule = BudgetSchedule(steps=steps)
-    phases = schedule.press_step, schedule.split_step, schedule.release_step
+    phases = schedule.press_step, schedule.start, schedule.release_step
     assert [step % schedule.probe_every for step in phases] == [0, 0, 0]
     assert phases[2] <= steps
 
@@ -447,7 +447,7 @@ def test_after_the_release_the_partition_stands():
 def test_phases_scale_with_the_training():
     schedule = BudgetSchedule(steps=2000)
     assert schedule.probe_every == 50
-    phases = schedule.press_step, schedule.split_step, schedule.release_step
+    phases = schedule.press_step, schedule.start, schedule.release_step
     assert phases == (500, 1000, 1500)
     assert math.isinf(BudgetedPenalty(network(), held_out).state.reference)
 

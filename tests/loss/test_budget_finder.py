@@ -26,7 +26,7 @@ def searching(model, held_out, labels=None, **known):
     def loss_of(run):
         return float(held_out(run).detach())
 
-    return BudgetFinder(in_force, Balanced(in_force), loss_of, budget, find)
+    return BudgetFinder(in_force, Balanced(in_force), budget, loss_of, find)
 
 
 def graph_of(search):

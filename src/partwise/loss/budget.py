@@ -92,7 +92,7 @@ class BudgetedPenalty(Penalty):
         schedule = replace(BudgetSchedule() if schedule is None else schedule, **fields)
         in_force = InForce(model, unit_map(model) if units is None else units)
         capacity, budget = Balanced(in_force), Budget(schedule)
-        finder = BudgetFinder(in_force, capacity, self.loss_of, budget, find)
+        finder = BudgetFinder(in_force, capacity, budget, self.loss_of, find)
         super().__init__(in_force, capacity, finder, budget)
         self.held_out = held_out
         names = [block.parameter for block in self.units.blocks]
@@ -223,7 +223,7 @@ class BudgetedPenalty(Penalty):
         def measure_means() -> None:
             self.in_force.means = mean_inputs(self.model, self.units, measure)
 
-        if self.steps_done < self.controller.schedule.split_step:
+        if self.steps_done < self.controller.schedule.start:
             measure()
         elif self._is_refresh_due and self.finder.find is None:
             self.finder.activity = unit_activity(self.model, self.units, measure_means)
@@ -236,7 +236,7 @@ class BudgetedPenalty(Penalty):
         What is not learnt yet would not survive it.
         """
         state, schedule = self.state, self.controller.schedule
-        if not state.press_from <= state.step < schedule.split_step:
+        if not state.press_from <= state.step < schedule.start:
             return
         if state.loss > self.controller.floor and least_spread(self.model, self.loss_of) < FLAT:
             state.press_from += schedule.probe_every
@@ -253,7 +253,7 @@ class BudgetedPenalty(Penalty):
             learnt = self.controller.has_learnt
             return self._give_up(Why.NOTHING_SHOWN if learnt else Why.NOTHING_LEARNT)
         now = self.in_force
-        now.settle()
+        now.remove({}, now.means)
         used = torch.from_numpy(self.capacity.graph().degrees())
         idle = idle_inputs(self.units, used, now.run, self.loss_of, self._next_to_nothing())
         self._remove(reading(self.model, self.units, idle))

@@ -86,9 +86,14 @@ class BudgetSchedule:
         return self._first_step(PLAIN)
 
     @property
-    def split_step(self) -> int:
+    def start(self) -> int:
         """First step at which modules are looked for."""
         return self._first_step(SPLIT)
+
+    @property
+    def refresh_every(self) -> int:
+        """Steps between partitions that move."""
+        return self.probe_every
 
     @property
     def release_step(self) -> int:

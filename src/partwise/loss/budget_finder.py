@@ -31,8 +31,8 @@ class BudgetFinder(GraphFinder):
     Args:
         in_force: the modules in force.
         capacity: what the weights are worth.
+        controller: what losses are allowed.
         loss_of: held-out loss of what runs the network.
-        budget: what losses are allowed.
         find: what finds the partition of a graph, in place of the cut tree.
 
     Attributes:
@@ -40,18 +40,18 @@ class BudgetFinder(GraphFinder):
             step already.
     """
 
+    controller: Budget
+
     def __init__(
         self,
         in_force: InForce,
         capacity: Balanced,
+        controller: Budget,
         loss_of: LossOf,
-        budget: Budget,
         find: Find | None = None,
     ):
-        schedule = budget.schedule
-        every, due = schedule.probe_every, schedule.split_step
-        super().__init__(in_force, capacity, budget, every, due, find)
-        self.loss_of, self.budget = loss_of, budget
+        super().__init__(in_force, capacity, controller, find)
+        self.loss_of = loss_of
         self.activity: NDArray[np.float32] | None = None
 
     def partition(self, graph: UnitGraph) -> Found:
@@ -74,24 +74,24 @@ class BudgetFinder(GraphFinder):
         units, (labels, clear) = self.in_force.units, self._found(graph)
         reads = self._readings(graph, labels)
         if self.in_force.modules == 1:
-            most = self.budget.masked()
+            most = self.controller.masked()
             reads = opened(reads, lambda reads: self._masked_loss(labels, reads), most)
         if not reads.any():
             labels = without_idle(units, graph, labels)
             reads = self._readings(graph, labels)
         if not holds_apart(units, graph, labels):  # and no bar for others
-            return Found(Partition.whole(graph.n), clear=self.budget.state.clear)
+            return Found(Partition.whole(graph.n), clear=self.controller.state.clear)
         return Found(Partition.of(labels), reads, clear)
 
     def _works_alone(self) -> bool:
         """Whether the network without the interfaces in force does as well as the whole."""
         now = self.in_force
-        return self.budget.allows(self.loss_of(now.run), self.loss_of(now.model))
+        return self.controller.allows(self.loss_of(now.run), self.loss_of(now.model))
 
     def _costs_more(self, shown: Found) -> bool:
         """Whether masking costs more than with the modules in force, beyond the tolerance."""
         masked = self.loss_of(self.in_force.run_as(shown.partition, shown.reads))
-        return not self.budget.allows(masked, self.loss_of(self.in_force.run))
+        return not self.controller.allows(masked, self.loss_of(self.in_force.run))
 
     def _readings(self, graph: UnitGraph, labels: Labels) -> Reads:
         """What modules may read: what the same ones in force may, and what they must."""
@@ -110,7 +110,7 @@ class BudgetFinder(GraphFinder):
     def _found(self, graph: UnitGraph) -> tuple[Labels, float]:
         """The partition that the graph shows, and how clear its clearest first split was."""
         if self.find is not None:
-            return by_volume(graph, self.find(graph)), self.budget.state.clear
+            return by_volume(graph, self.find(graph)), self.controller.state.clear
         views = self.views(graph)
         evidence = next(views)
         nest = self.nest(evidence)
@@ -118,7 +118,7 @@ class BudgetFinder(GraphFinder):
             module_masses(evidence, nest.pieces),
             nest.merges,
             lambda modules: self.masked_loss(graph, nest.labels_at(modules)),
-            self.budget.schedule.min_separation,
+            self.controller.schedule.min_separation,
         )
         modules, clear = self._level(levels)
         labels = nest.labels_at(modules)
@@ -144,11 +144,11 @@ class BudgetFinder(GraphFinder):
 
     def _level(self, levels: Levels) -> tuple[int, float]:
         """How many modules of a nest are put in force, and how clear the first splits were."""
-        budget, in_force = self.budget, self.in_force.modules
+        budget, in_force = self.controller, self.in_force.modules
         modules, clear = levels.clear(budget.state.clear)
         modules = max(modules, levels.held(in_force))
         if modules == 1 and not clear:
             modules, clear = levels.clear_beneath(budget.under_pressure())
         if in_force > 1 and not budget.may_split:
             modules = min(modules, in_force)
-        return levels.with_readers(modules, clear, self.budget.masked()), clear
+        return levels.with_readers(modules, clear, self.controller.masked()), clear

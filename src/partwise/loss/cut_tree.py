@@ -25,25 +25,16 @@ MIN_CONTRAST = 0.7
 class CutTreeFinder(GraphFinder):
     """Finds the modules that a cut tree shows, as many as in force where it still shows them."""
 
-    def __init__(
-        self, in_force: InForce, capacity: Balanced, controller: FixedStrength, find: Find | None
-    ):
-        schedule = controller.schedule
-        every = schedule.refresh_every
-        super().__init__(in_force, capacity, controller, every, schedule.start, find)
-        self.min_gain = schedule.min_gain
-
     def partition(self, graph: UnitGraph) -> Found:
         """The modules that a graph shows."""
         labels = self._search(graph) if self.find is None else self.find(graph)
         return Found(Partition.of(labels, graph.n))
 
     def _search(self, graph: UnitGraph) -> Labels:
-        found = search_modules(
-            graph, self.min_gain, INFLATIONS, min_contrast=MIN_CONTRAST, expand=False
-        )
+        min_gain = self.controller.schedule.min_gain
+        found = search_modules(graph, min_gain, INFLATIONS, min_contrast=MIN_CONTRAST, expand=False)
         mass = module_masses(graph, found.pieces)
-        held = 1 + splits_kept(mass, found.merges, self.min_gain, KEEP_CONTRAST)
+        held = 1 + splits_kept(mass, found.merges, min_gain, KEEP_CONTRAST)
         modules = max(found.modules, min(held, self.in_force.modules))
         return by_volume(graph, found.labels_at(modules))
 

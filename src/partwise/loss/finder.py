@@ -49,9 +49,7 @@ class GraphFinder(ABC):
     Args:
         in_force: the partition in force.
         capacity: what the weights are worth.
-        controller: what knows the step.
-        every: steps between refreshes of a partition that moves.
-        due: step of the first refresh.
+        controller: knows the step, and its schedule when to begin and how often to look.
         find: in place of the cut tree.
 
     Attributes:
@@ -60,17 +58,11 @@ class GraphFinder(ABC):
     """
 
     def __init__(
-        self,
-        in_force: InForce,
-        capacity: Balanced,
-        controller: Controller,
-        every: int,
-        due: int,
-        find: Find | None,
+        self, in_force: InForce, capacity: Balanced, controller: Controller, find: Find | None
     ):
         self.in_force, self.capacity, self.controller = in_force, capacity, controller
         self.find = find
-        self.every, self.due, self.interval = every, due, 0
+        self.due, self.interval = controller.schedule.start, 0
 
     @abstractmethod
     def partition(self, graph: UnitGraph) -> Found:
@@ -86,7 +78,8 @@ class GraphFinder(ABC):
         self.in_force.put(found.partition, found.reads)
         after = found.partition
         still = after.modules > 1 and stands_still(before.labels, after.labels, graph.degrees())
-        self.interval = 2 * self.interval if still and self.interval else self.every
+        every = self.controller.schedule.refresh_every
+        self.interval = 2 * self.interval if still and self.interval else every
         self.due = self.controller.state.step + self.interval
         return found
 

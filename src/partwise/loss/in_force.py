@@ -118,13 +118,8 @@ class InForce:
         means = self.means
         self.constants = carried(self.model, self.run.kept, means) if means else {}
 
-    def settle(self) -> None:
-        """Removes interfaces from the network itself; biases take over what these brought."""
-        commit(self.model, self.run.kept, self.means)
-        self.means, self.constants = {}, {}
-
     def remove(self, entries: Mapping[str, Tensor], means: Mapping[str, Tensor]) -> None:
-        """Removes weights for good; what they bring on average goes into the biases.
+        """Removes interfaces and further weights for good; biases take over what these brought.
 
         Args:
             entries: parameter name -> bool, what goes.
@@ -134,6 +129,7 @@ class InForce:
             self.cut[name] = self.cut.get(name, False) | cut.cpu()
         self.forget()
         commit(self.model, self.run.kept, means)
+        self.means, self.constants = {}, {}
 
     def state_dict(self) -> dict[str, Tensor]:
         """What a resumed run needs to go on bit for bit."""
