@@ -36,3 +36,8 @@ def test_nested_conditionals_become_a_list():
     words = in_words(parse_program(nested), NAMES, "it")
     assert words.count("; else ") == 9
     assert "if" not in words
+
+
+def test_scores_are_named_by_their_answer():
+    words = in_words(parse_program("argmax(x0, 2*x1)"), NAMES, "it")
+    assert words == "it is the one with the highest score, of 0: 'width'; 1: 2 * 'height'"

@@ -3,7 +3,9 @@
 A question is answered by the program of the module that holds its outputs, over the inputs that
 this module reads, also by way of other modules. A program gives an answer, the network chances of
 answers: so a program's answer stands for the network's mean chances where it gives that answer, on
-evidence. Where no short program was found, the network's mean answer takes its place.
+evidence; or where it decides by scores or a comparison, for chances by how clear that is, with one
+number fitted on evidence. Where no short program was found, the network's mean answer takes its
+place.
 """
 
 from __future__ import annotations
@@ -22,12 +24,15 @@ from partwise.explain.measures import Measures
 from partwise.explain.subject import Subject
 from partwise.programs.fit import Found
 from partwise.programs.language import Program
+from partwise.programs.margins import scores_of
 from partwise.tasks import Head, Split
 
 READS = 0.01
 """Share of what a module reads from which on another module's inputs are its own as well."""
 MOST_MISSES = 3
 LEAST_MISSES = 0.01
+SHARPNESS = tuple(2.0**k for k in range(-2, 8))
+"""What scores are multiplied by, in units of their spread, before they become chances."""
 Array = NDArray[np.float64]
 
 
@@ -285,13 +290,54 @@ def _given(
     given = _answers(found.program, subject, "final")
     if head.kind == "value":
         return given, given[:, None]
-    known = _answers(found.program, subject, "train")[found.choice]
-    chances = _chances(head, evidence.outputs)[found.choice]
-    predicted = mean.expand(size, -1).clone()
-    for answer in given.unique():
-        alike = chances[known == answer]
-        predicted[given == answer] = (alike.sum(0) + mean) / (len(alike) + 1)
+    predicted = _predicted(subject, found, given, _chances(head, evidence.outputs), mean)
     return given, predicted
+
+
+def _predicted(
+    subject: Subject, found: Found, given: Tensor, chances: Tensor, mean: Tensor
+) -> Tensor:
+    """(b, k) chances on `final`, by answer or by how clear it is; what suits the evidence better.
+
+    Args:
+        subject: the network, taken apart.
+        found: the program.
+        given: (b,) its answers on `final`.
+        chances: (b, k) the network's on evidence.
+        mean: (k,) their mean.
+    """
+    wanted = chances[found.choice]
+    answers = _answers(found.program, subject, "train")[found.choice]
+    table = {
+        answer: _mean_of(wanted[answers == answer], mean) for answer in answers.unique().tolist()
+    }
+
+    def by_answer(answers: Tensor) -> Tensor:
+        return torch.stack([table.get(answer, mean) for answer in answers.tolist()])
+
+    scores = scores_of(found.program, subject.variables("train"))
+    if scores is None or scores.shape[1] != len(mean):
+        return by_answer(given)
+    scores = scores[found.choice]
+    unit = 1 / float(scores.std().clamp(min=1e-9))
+    doubt = 1 / (len(wanted) + 1)
+
+    def by_score(scores: Tensor, times: float) -> Tensor:
+        return (1 - doubt) * (scores * unit * times).softmax(1) + doubt * mean
+
+    def cost(predicted: Tensor) -> float:
+        return float(-(wanted * predicted.clamp(min=1e-12).log()).sum(1).mean())
+
+    times = min(SHARPNESS, key=lambda each: cost(by_score(scores, each)))
+    if cost(by_answer(answers)) <= cost(by_score(scores, times)):
+        return by_answer(given)
+    final = scores_of(found.program, subject.variables("final"))
+    assert final is not None
+    return by_score(final, times)
+
+
+def _mean_of(chances: Tensor, mean: Tensor) -> Tensor:
+    return (chances.sum(0) + mean) / (len(chances) + 1)
 
 
 def _answers(program: Program, subject: Subject, split: Split) -> Tensor:

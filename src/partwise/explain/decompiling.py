@@ -73,8 +73,8 @@ def _notes(subject: Subject, head: ComposedHead) -> Iterator[str]:
     )
     for miss in head.misses:
         yield (
-            f"Where the network answers {miss.answer:g} it is wrong on {miss.share:.1%}, and says "
-            f"{miss.given:g} most often."
+            f"Where the network answers {miss.answer:g} it says something else on "
+            f"{miss.share:.1%}, mostly {miss.given:g}."
         )
 
 

@@ -57,6 +57,9 @@ def in_words(program: Program, names: Mapping[str, str], answer: str) -> str:
         only = rules[0].gives
         if _is_condition(only):
             return f"{answer} is 1 when {_clause(only, names)}; else 0"
+        if isinstance(only, ast.Call) and ast.unparse(only.func) == "argmax":
+            scores = "; ".join(f"{k}: {_expression(s, names)}" for k, s in enumerate(only.args))
+            return f"{answer} is the one with the highest score, of {scores}"
         return f"{answer} is {_expression(only, names)}"
     return f"{answer} is " + "; else ".join(_rule(rule, names) for rule in rules)
 
