@@ -41,7 +41,7 @@ def test_pressure_falls_beyond_the_budget_and_not_within(text):
     """11 measurements, one at every step from 5 to 15: each takes a factor of 0.7."""
     beyond = trained(text, Reference((0,), (0.01,)))
     assert beyond.penalty.state.pressure == pytest.approx(0.7**11)
-    assert beyond.penalty.weight == pytest.approx(3.0 * 0.7**11)
+    assert beyond.penalty.controller.weight == pytest.approx(3.0 * 0.7**11)
     within = trained(text, Reference((0,), (100.0,)))
     assert within.penalty.state.pressure == 1
     without = trained(text, None, changed(TINY, ["budget=0"]))
