@@ -257,3 +257,14 @@ def test_an_explanation_leaves_the_model_as_it_was():
     assert model.training
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
     assert not any(layer._forward_pre_hooks for layer in model)
+
+
+def test_a_module_with_many_inputs_ignores_none_of_its_own():
+    wide = 200
+    x = np.random.default_rng(0).normal(size=(400, wide))
+    task = task_from_arrays("wide", x, (x[:, :1] > 0).astype(float), "binary", heads=["first"])
+    model = nn.Sequential(nn.Linear(wide, 2), nn.ReLU(), nn.Linear(2, 1))
+    labels = np.r_[np.zeros(150, int), np.ones(50, int), [0, 1], [0]]
+    evidence = module_evidence(subject_of(model, labels, task), 0)
+    assert len(evidence.units["input"]) == 150
+    assert evidence.sized.startswith("150 in input")

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from partwise.explain.claims import Claim
 from partwise.explain.claims.base import ProgramText
-from partwise.explain.language import parse_program
 from partwise.explain.subject import Part
+from partwise.programs.language import parse_program
 
 
 class _Value(BaseModel):
@@ -338,7 +338,8 @@ class Evidence(_Value):
     Attributes:
         kind: `"module"` or `"interface"`.
         modules: the module's number, or the two numbers that the interface joins.
-        units: unit names by layer, strongest first.
+        units: unit names by layer, strongest first: all inputs, at most 64 of other layers.
+        sizes: how many units there are, by layer.
         reads: inputs and other modules that it reads, with their shares of its incoming capacity.
         feeds: outputs and other modules that it feeds, with shares of its outgoing capacity.
         interface_frac: share of the network's capacity that leaves the module, or that the
@@ -364,6 +365,7 @@ class Evidence(_Value):
     kind: Literal["module", "interface"]
     modules: tuple[int, ...]
     units: dict[str, tuple[str, ...]]
+    sizes: dict[str, int] = {}
     reads: tuple[Share, ...]
     feeds: tuple[Share, ...]
     interface_frac: float
@@ -383,6 +385,12 @@ class Evidence(_Value):
     text: TextEvidence | None = None
     maps: tuple[MapProfile, ...] = ()
     foreign: Foreign | None = None
+
+    @property
+    def sized(self) -> str:
+        """How many units it has in which layer, in words."""
+        counts = {layer: self.sizes.get(layer, len(own)) for layer, own in self.units.items()}
+        return ", ".join(f"{count} in {layer}" for layer, count in counts.items() if count)
 
     @property
     def part(self) -> Part:

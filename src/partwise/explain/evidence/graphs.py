@@ -24,14 +24,27 @@ def inputs_of(subject: Subject, module: int) -> NDArray[np.int64]:
 
 
 def units_by_layer(subject: Subject, module: int) -> dict[str, tuple[str, ...]]:
-    """A module's strongest units, by layer."""
+    """A module's strongest units, by layer; all of its inputs."""
     names, degrees, found = subject.unit_names, subject.graph.degrees(), {}
     layers = {layer.group.name: layer.name for layer in subject.map_layers}
     for group in subject.graph.groups:
         own = np.flatnonzero(subject.labels[group.start : group.stop] == module) + group.start
-        strongest = own[np.argsort(-degrees[own], kind="stable")][:MOST_UNITS]
+        strongest = own[np.argsort(-degrees[own], kind="stable")]
+        if group.kind != "input":
+            strongest = strongest[:MOST_UNITS]
         found[layers.get(group.name, group.name)] = tuple(names[unit] for unit in strongest)
     return found
+
+
+def sizes_by_layer(subject: Subject, module: int) -> dict[str, int]:
+    """How many units a module has, by layer."""
+    layers = {layer.group.name: layer.name for layer in subject.map_layers}
+    return {
+        layers.get(group.name, group.name): int(
+            (subject.labels[group.start : group.stop] == module).sum()
+        )
+        for group in subject.graph.groups
+    }
 
 
 def reads(subject: Subject, module: int) -> tuple[Share, ...]:

@@ -17,6 +17,7 @@ from partwise.explain.evidence.graphs import (
     hidden_of,
     inputs_of,
     reads,
+    sizes_by_layer,
     units_by_layer,
 )
 from partwise.explain.evidence.pictures import map_profiles
@@ -46,6 +47,7 @@ def table_module(subject: Subject, module: int) -> Evidence:
         kind="module",
         modules=(module,),
         units=units_by_layer(subject, module),
+        sizes=sizes_by_layer(subject, module),
         reads=reads(subject, module),
         feeds=feeds(subject, module),
         interface_frac=boundary(subject, module),

@@ -11,7 +11,7 @@ from torch import Tensor
 from partwise.explain.attention import PATTERNS, attended, pattern_mask, place_of
 from partwise.explain.chance import Band, is_its_own, lesion_band, wire_band
 from partwise.explain.contribution import promoted, promotion, random_promotions
-from partwise.explain.evidence.graphs import boundary, hidden_of, units_by_layer
+from partwise.explain.evidence.graphs import boundary, hidden_of, sizes_by_layer, units_by_layer
 from partwise.explain.evidence.slices import (
     LEAST_DOCUMENTS,
     classes_of,
@@ -22,7 +22,6 @@ from partwise.explain.evidence.slices import (
 )
 from partwise.explain.evidence.thresholds import best_threshold, carefully
 from partwise.explain.intervals import Estimate
-from partwise.explain.language import Words
 from partwise.explain.measures import Measures
 from partwise.explain.slice_words import token_among
 from partwise.explain.subject import Subject
@@ -41,6 +40,7 @@ from partwise.explain.values import (
     UnitProfile,
 )
 from partwise.modules import module_masses
+from partwise.programs.language import Words
 
 MOST_TOKENS = 64
 MOST_RISES = 12
@@ -78,6 +78,7 @@ def text_module(subject: Subject, module: int) -> Evidence:
         kind="module",
         modules=(module,),
         units=units_by_layer(subject, module),
+        sizes=sizes_by_layer(subject, module),
         reads=(),
         feeds=(),
         interface_frac=boundary(subject, module),
@@ -97,7 +98,7 @@ def text_module(subject: Subject, module: int) -> Evidence:
             suffering=suffering,
             spared=spared,
             attention=_attention(subject, module),
-            rules=_rules(subject, module),
+            rules=rules_of(subject, module),
         ),
     )
 
@@ -358,7 +359,7 @@ def _looks(subject: Subject, unit: int) -> AttentionProfile | None:
     )
 
 
-def _rules(subject: Subject, module: int) -> tuple[Rule, ...]:
+def rules_of(subject: Subject, module: int) -> tuple[Rule, ...]:
     """Rules that give the network's next token because of the module, the surest first."""
     answers = subject.answers("train", 0)
     without = subject.answers_without_module("train", module, 0)

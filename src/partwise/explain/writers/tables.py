@@ -98,10 +98,7 @@ def describe_interface(evidence: Evidence) -> Description:
 
 
 def _details(evidence: Evidence, moved: Sequence[HeadEffect], rest: float) -> list[str]:
-    sizes = ", ".join(
-        f"{len(units)} in {layer}" for layer, units in evidence.units.items() if units
-    )
-    texts = [f"Units: {sizes}."]
+    texts = [f"Units: {evidence.sized}."]
     texts += [
         f"Holding it at its mean raises the loss on '{effect.name}' from "
         f"{effect.loss_before:.2f} to {effect.loss_after:.2f} {effect.unit}."

@@ -217,8 +217,7 @@ def _wire_words(direction: Direction) -> str:
 
 
 def _details(evidence: Evidence, text: TextEvidence, tokens: str) -> list[str]:
-    sizes = ", ".join(f"{len(own)} in {layer}" for layer, own in evidence.units.items() if own)
-    words = [f"Units: {sizes}."]
+    words = [f"Units: {evidence.sized}."]
     if tokens:
         words.append(f"Its tokens are {tokens!r}.")
     if text.promotion is not None:
