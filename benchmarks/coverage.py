@@ -187,7 +187,7 @@ class Truth:
         return change if isinstance(claim, EffectClaim) else abs(change)
 
     def _share(self, claim: Claim) -> float:
-        from partwise.explain.language import parse_program
+        from partwise.programs.language import parse_program
 
         s, measures = self.subject, Measures(self.subject, "final")
         if isinstance(claim, ActivationClaim):

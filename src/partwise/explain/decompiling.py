@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 
 from partwise.errors import DataError
 from partwise.explain.composition import ComposedHead, Composition, compose
-from partwise.explain.evidence.texts import text_module
+from partwise.explain.evidence.texts import rules_of
 from partwise.explain.subject import Subject
 from partwise.explain.values import Rule
 from partwise.programs.export import Answer, Checked, python_file
-from partwise.programs.export_text import TextRule, text_file
+from partwise.programs.export_text import EVERYWHERE, TextRule, text_file
+from partwise.programs.fit import Table, Target, find_program
 from partwise.programs.language import parse_program
 from partwise.programs.wording import in_words
 
 MOST_WORDS = 600
+READ = ("token", "prev", "prev2", "induced", "stream")
+LOOKUPS = ("lookup", "rule list")
 
 
 def decompile(subject: Subject, title: str, price: float = 1.0) -> tuple[str, str]:
@@ -115,8 +119,9 @@ def decompile_text(subject: Subject, title: str) -> tuple[str, str]:
     rules = [
         _text_rule(subject, module, rule)
         for module in range(subject.modules)
-        for rule in _rules_of(subject, module)
+        for rule in rules_of(subject, module)
     ]
+    rules += _rules_of_all(subject)
     if not rules:
         raise DataError(f"no module of {title} predicts by a short rule: there is nothing to write")
     words = _coverage(subject, rules)
@@ -124,9 +129,19 @@ def decompile_text(subject: Subject, title: str) -> tuple[str, str]:
     return text_file(lines, rules, subject.modules), words
 
 
-def _rules_of(subject: Subject, module: int) -> tuple[Rule, ...]:
-    found = text_module(subject, module).text
-    return () if found is None else found.rules
+def _rules_of_all(subject: Subject) -> list[TextRule]:
+    """The program that gives the network's next tokens from those before, if a short one does."""
+    variables = subject.variables("train")
+    sources = subject.rows("train").sources[:, 0]
+    documents = np.random.default_rng((subject.seed, 5)).permutation(np.unique(sources))
+    order = np.argsort(np.argsort(documents)[sources], kind="stable")
+    table = Table({name: variables[name] for name in READ}).part(order)
+    answers = subject.answers("train", 0).double().numpy()[order]
+    found = find_program(table, Target(answers, words=subject.text.vocabulary), forms=LOOKUPS)
+    if found is None:
+        return []
+    rule = Rule(rule=found.program.text, where="", agreement=found.fidelity, safe=0, without=0)
+    return [_text_rule(subject, EVERYWHERE, rule)]
 
 
 def _text_rule(subject: Subject, module: int, rule: Rule) -> TextRule:

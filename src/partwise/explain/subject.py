@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from partwise.errors import DataError
 from partwise.explain.intervals import DRAWS, EVIDENCE_DRAWS, Resampling
-from partwise.explain.language import Value, parse_program
 from partwise.explain.maps import MapLayer, map_layers
 from partwise.graph import UnitGraph, UnitMap, WeightBlock
 from partwise.graph.activity import scales_on, share_matrices, values_per_token
@@ -24,6 +23,7 @@ from partwise.graph.unit_graph import UnitGroup
 from partwise.interventions.lesions import Lesions
 from partwise.interventions.masks import MaskedRun, between, inside_modules
 from partwise.modules import Partition, module_masses
+from partwise.programs.language import Value, parse_program
 from partwise.tasks import Data, Rows, Split, Task, Text, TextRows
 
 Made = TypeVar("Made")

@@ -10,6 +10,8 @@ from partwise.programs.export import comment
 from partwise.programs.language import Program
 from partwise.programs.numpy_code import TEXTS, helpers_of, numpy_expression
 
+EVERYWHERE = -1
+"""In place of a module's number: what holds of the whole network."""
 VARIABLES = (TEXTS | {"position"}) - {"next"}
 
 
@@ -18,7 +20,7 @@ class TextRule:
     """A rule that gives the next token.
 
     Attributes:
-        module: whose rule it is.
+        module: whose rule it is, or `EVERYWHERE`.
         rule: the program that gives a token's text.
         where: the condition under which it holds; None for always.
         agreement: how often it gives the network's answer.
@@ -45,11 +47,10 @@ def text_file(title: Iterable[str], rules: Sequence[TextRule], modules: int) -> 
     """
     functions = [
         _function(module, [rule for rule in rules if rule.module == module])
-        for module in range(modules)
+        for module in [*range(modules), EVERYWHERE]
     ]
     body = "\n\n\n".join(functions)
-    with_rules = sorted({rule.module for rule in rules})
-    called = ", ".join(f"module_{module}" for module in with_rules)
+    called = ", ".join(map(_name, sorted({rule.module for rule in rules})))
     return "\n".join(
         [
             *map(comment, title),
@@ -68,11 +69,12 @@ def text_file(title: Iterable[str], rules: Sequence[TextRule], modules: int) -> 
 
 def _function(module: int, rules: Sequence[TextRule]) -> str:
     if not rules:
-        return comment(f"Module {module}: no short rule was found.")
+        whole = "The whole network" if module == EVERYWHERE else f"Module {module}"
+        return comment(f"{whole}: no short rule was found.")
     names = set().union(
         *(r.rule.variables | (r.where.variables if r.where else set()) for r in rules)
     )
-    lines = [f"def module_{module}(seen):"]
+    lines = [f"def {_name(module)}(seen):"]
     lines += [f'    {name} = seen["{name}"]' for name in sorted(names & VARIABLES)]
     lines += ["    return ["]
     for rule in sorted(rules, key=lambda each: -each.agreement):
@@ -81,6 +83,10 @@ def _function(module: int, rules: Sequence[TextRule]) -> str:
         lines += [textwrap.indent(comment(rule.note), "        ")]
         lines += [f"        ({rule.agreement:.4f}, {holds}, {given}),"]
     return "\n".join([*lines, "    ]"])
+
+
+def _name(module: int) -> str:
+    return "whole_network" if module == EVERYWHERE else f"module_{module}"
 
 
 _REST = '''def seen_in(tokens, stream=None):

@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from partwise.errors import PartwiseError
 from partwise.explain.intervals import Estimate
-from partwise.explain.language import parse_program
 from partwise.explain.measures import Among, Measures
 from partwise.explain.slice_words import clause_in_words, slice_in_words
 from partwise.explain.subject import Names, Part, Subject
+from partwise.programs.language import parse_program
 
 ProgramText = Annotated[str, Field(min_length=1, max_length=4000)]
 Amount = Annotated[float, Field(gt=0, le=1e6)]

@@ -18,8 +18,8 @@ from partwise.explain.claims.base import (
     measures_on,
     slice_words,
 )
-from partwise.explain.language import parse_program
 from partwise.explain.subject import Names, Part, Subject
+from partwise.programs.language import parse_program
 
 
 class NextTokenClaim(BaseClaim):

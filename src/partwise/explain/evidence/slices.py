@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from partwise.explain.language import Words
 from partwise.explain.subject import Subject
+from partwise.programs.language import Words
 from partwise.tasks.words import CLASSES
 
 LEAST_DOCUMENTS = 20
