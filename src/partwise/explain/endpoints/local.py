@@ -138,12 +138,22 @@ class LocalEndpoint:
                 out = self._model(input_ids=ids, past_key_values=past, use_cache=True)
             past = out.past_key_values
             token = _chosen(out.logits[0, -1].float(), matcher, settings.temperature, dice)
-            if not matcher.consume_token(token):
-                raise UnansweredError(f"the grammar stopped: {matcher.get_error()}")
-            if token not in self._words.eos_tokens:
-                written.append(token)
-            ids = torch.tensor([[token]])
+            new = self._taken(token, matcher)
+            written += [each for each in new if each not in self._words.eos_tokens]
+            ids = torch.tensor([new])
         return written, "stop"
+
+    def _taken(self, token: int, matcher: Any) -> list[int]:
+        """A token, and those that the grammar leaves no choice about, such as names of fields.
+
+        Raises:
+            UnansweredError: if the grammar knows no way on.
+        """
+        if matcher.consume_token(token):
+            forced = [] if matcher.is_stopped() else list(matcher.compute_ff_tokens())
+            if not forced or matcher.consume_tokens(forced):
+                return [token, *forced]
+        raise UnansweredError(f"the grammar stopped: {matcher.get_error()}")
 
 
 def _chosen(logits: Tensor, matcher: Any, temperature: float | None, dice: Any) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 _NOT_STRICT = {
     "default",
     "discriminator",
+    "pattern",
     "title",
     "minLength",
     "maxLength",
@@ -17,7 +18,7 @@ _NOT_STRICT = {
     "minItems",
     "maxItems",
 }
-LONGEST_TEXT = 400
+LONGEST_TEXT = 300
 MOST_ITEMS = 6
 
 
@@ -35,7 +36,9 @@ def strict(schema: dict[str, Any]) -> dict[str, Any]:
 def bounded(schema: dict[str, Any]) -> dict[str, Any]:
     """A schema whose every reply is short: bounds are kept or made narrower, none is left out."""
     kept = {key: value for key, value in schema.items() if key not in ("discriminator", "title")}
-    if kept.get("type") == "string" and not kept.keys() & {"enum", "const"}:
+    if "pattern" in kept:
+        kept = {"type": "string", "pattern": kept["pattern"]}
+    elif kept.get("type") == "string" and not kept.keys() & {"enum", "const"}:
         kept["maxLength"] = min(kept.get("maxLength", LONGEST_TEXT), LONGEST_TEXT)
     if kept.get("type") == "array":
         kept["maxItems"] = min(kept.get("maxItems", MOST_ITEMS), MOST_ITEMS)

@@ -12,6 +12,7 @@ from partwise.explain.claims import (
     Claim,
     InterfaceClaim,
 )
+from partwise.explain.prompts.simple import simple_programs
 from partwise.explain.values import Description, Evidence
 
 MOST_CHOICES = 64
@@ -36,8 +37,13 @@ def reply_schema(evidence: Evidence) -> dict[str, Any]:
     known, own = schema["$defs"], schema["properties"]
     defined = {kind.__name__: _claim(known[kind.__name__], kind, evidence) for kind in kinds}
     items = {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in defined]}
+    program = {"anyOf": [_simple("program", {"type": "string"}, evidence), {"type": "null"}]}
     claims = {**own["claims"], "items": items}
-    return {**schema, "properties": {**own, "claims": claims}, "$defs": defined}
+    return {
+        **schema,
+        "properties": {**own, "program": program, "claims": claims},
+        "$defs": defined,
+    }
 
 
 @cache
@@ -53,10 +59,17 @@ def _claim(schema: dict[str, Any], kind: type[BaseClaim], evidence: Evidence) ->
         own[name] = _one_of(choices[name]) or own[name]
     if kind is InterfaceClaim:
         own["reader"] = {"anyOf": [_one_of(list(evidence.modules)), {"type": "null"}]}
+    own = {name: _simple(name, each, evidence) for name, each in own.items()}
     if "inputs" in own:
         inputs = _one_of(list(range(len(evidence.inputs))))
         own["inputs"] = {**own["inputs"], "items": inputs or own["inputs"]["items"]}
     return {**schema, "properties": own, "required": list(own)}
+
+
+def _simple(name: str, schema: dict[str, Any], evidence: Evidence) -> dict[str, Any]:
+    """The schema with the pattern of simple programs, where it is that of a program."""
+    found = simple_programs(evidence).get(name)
+    return schema if found is None else {**schema, "pattern": f"^({found})$"}
 
 
 def _units(kind: type[BaseClaim], evidence: Evidence) -> list[int] | None:
