@@ -46,8 +46,9 @@ SEEN, HELD_OUT = 400, 1000
 """Sequences that the decompiler sees, and that it is tested on."""
 MORE_STEPS, MORE_RATE = 300, 1e-4
 """Of further training."""
-MADE_UP, TOGETHER = 30, 20
+MADE_UP_COUNT, PAIRS = 20, 10
 """Programs without a task, and pairs of programs in one network."""
+MAIN, ALL, MADE_UP, TOGETHER = "disguised, true modules", "all", "made up", "together"
 CATALOGUE = catalogue()
 Labels = NDArray[np.int64]
 
@@ -117,7 +118,7 @@ def trained_on(net: Compiled, program: Program) -> Compiled:
 
 SETTINGS = {
     "true modules": Setting(as_compiled, true_modules),
-    "disguised, true modules": Setting(in_disguise, true_modules),
+    MAIN: Setting(in_disguise, true_modules),
     "found modules": Setting(as_compiled, found_modules),
     "one module": Setting(as_compiled, one_module),
     "random modules": Setting(as_compiled, random_modules),
@@ -251,18 +252,31 @@ def best_match(units: tuple[int, ...], role: str, found: Iterable[Component]) ->
     return int(np.argmax(shares))
 
 
-def planted_rows(is_quick: bool) -> list[Row]:
-    """A row for each setting and family."""
-    programs = PROGRAMS[::6] if is_quick else PROGRAMS
-    settings = list(SETTINGS)[:2] if is_quick else list(SETTINGS)
-    rows = []
-    for setting in settings:
-        scores = [(program, scored(program, setting)) for program in programs]
-        for family in dict.fromkeys(program.family for program in programs):
-            own = [(p.name, each) for p, each in scores if p.family == family]
-            rows.append({"setting": setting, "family": family, **summed(own)})
-    rows.append(made_up_row(2 if is_quick else MADE_UP))
-    return rows + together_rows(2 if is_quick else TOGETHER)
+Place = tuple[str, str]
+"""A setting and a family."""
+
+
+def planted_places(is_quick: bool) -> list[Place]:
+    """What there is a row for: the main setting by family, the others for all families together."""
+    families = list(dict.fromkeys(program.family for program in PROGRAMS))
+    main = [(MAIN, family) for family in families]
+    if is_quick:
+        return [*main[:2], (MAIN, MADE_UP)]
+    others = [(setting, ALL) for setting in SETTINGS if setting != MAIN]
+    pairs = [(setting, TOGETHER) for setting in PAIRED]
+    return [*main, *others, (MAIN, MADE_UP), *pairs]
+
+
+def planted_row(place: Place) -> Row:
+    """The row of a setting and a family."""
+    setting, family = place
+    if family == TOGETHER:
+        found = [(f"{a.name} + {b.name}", paired((a, b), setting)) for a, b in pairs_of_programs()]
+        return summed(found)
+    if family == MADE_UP:
+        return made_up_row()
+    own = [program for program in PROGRAMS if family in (ALL, program.family)]
+    return summed([(program.name, scored(program, setting)) for program in own])
 
 
 def scored(program: Program, setting: str) -> Score:
@@ -272,24 +286,17 @@ def scored(program: Program, setting: str) -> Score:
     return score(program, net, SETTINGS[setting].labels(net, units_of(net.model), rng))
 
 
-def made_up_row(count: int) -> Row:
+def made_up_row(count: int = MADE_UP_COUNT) -> Row:
     """Programs without a task, whose roles have no names: a `table` may be anything."""
-    found = []
-    for seed in range(count):
-        program = made_up(seed)
-        found.append((program.name, scored(program, "disguised, true modules")))
+    programs = [made_up(seed) for seed in range(count)]
+    found = [(program.name, scored(program, MAIN)) for program in programs]
     row = summed(found)
-    named = sum(each.is_named for _, each in found)
     kept = ("networks", "functional", "interfaces", "interfaces_right", "not_functional", "reasons")
-    return {
-        "setting": "disguised, true modules",
-        "family": "made up",
-        **{key: row[key] for key in kept},
-        "named_as_a_task": named,
-    }
+    named = sum(each.is_named for _, each in found)
+    return {**{key: row[key] for key in kept}, "named_as_a_task": named}
 
 
-def pairs_of_programs(count: int) -> list[tuple[Program, Program]]:
+def pairs_of_programs(count: int = PAIRS) -> list[tuple[Program, Program]]:
     """Random pairs over the same tokens, none twice, both of several operations."""
     pairs = [
         (a, b)
@@ -301,23 +308,23 @@ def pairs_of_programs(count: int) -> list[tuple[Program, Program]]:
     return [pairs[i] for i in chosen]
 
 
-def together_rows(count: int) -> list[Row]:
-    """Two programs in one network, whose modules are the programs."""
-    scores: dict[str, list[tuple[str, Score]]] = {}
-    for pair in pairs_of_programs(count):
-        program = together(pair)
-        net = compiled(program)
-        units = units_of(net.model)
-        true = programs_of_units(pair, net)
-        found = found_modules(net, units, np.random.default_rng(0))
-        for name, labels in (("programs", true), ("found", found), ("one", 0 * true)):
-            one = score(program, net, labels)
-            rand = adjusted_rand(labels[true > 0], true[true > 0])
-            scores.setdefault(name, []).append((program.name, replace(one, rand=rand)))
-    return [
-        {"setting": f"two programs, modules: {name}", "family": "together", **summed(each)}
-        for name, each in scores.items()
-    ]
+def paired(pair: tuple[Program, Program], setting: str) -> Score:
+    """The score of two programs in one network, whose true modules are the programs."""
+    program = together(pair)
+    net = compiled(program)
+    true = programs_of_units(pair, net)
+    rng = np.random.default_rng(0)
+    how = PAIRED[setting]
+    labels = true if how is None else how(net, units_of(net.model), rng)
+    rand = adjusted_rand(labels[true > 0], true[true > 0])
+    return replace(score(program, net, labels), rand=rand)
+
+
+PAIRED = {
+    "two programs, by program": None,
+    "two programs, found modules": found_modules,
+    "two programs, one module": one_module,
+}
 
 
 def summed(scores: list[tuple[str, Score]]) -> Row:
@@ -335,7 +342,6 @@ def summed(scores: list[tuple[str, Score]]) -> Row:
         "interfaces": sum(each.interfaces for each in found),
         "interfaces_right": sum(each.interfaces_right for each in found),
         "rand": mean(each.rand for each in found),
-        "entries": sum(each.entries for each in found),
         "not_functional": [n for n, each in scores if each.is_able and not each.is_functional],
         "reasons": sorted({each.reason for each in found if each.reason})[:3],
     }
@@ -343,7 +349,7 @@ def summed(scores: list[tuple[str, Score]]) -> Row:
 
 def planted_summary(rows: list[Row]) -> Row:
     """Shares over all families, of the disguised networks with their true modules."""
-    own = [row for row in rows if row["setting"] == "disguised, true modules" and "exact" in row]
+    own = [row for row in rows if row["setting"] == MAIN and row["family"] != MADE_UP]
     families = {
         row["family"]: {key: row[key] / row["networks"] for key in ("functional", "exact")}
         for row in own
@@ -382,7 +388,7 @@ def settings_table(record: Record) -> str:
         "|" + " --- |" * 10,
     ]
     for setting in dict.fromkeys(row["setting"] for row in record.rows):
-        own = [row for row in record.rows if row["setting"] == setting and "exact" in row]
+        own = [row for row in record.rows if row["setting"] == setting and row["family"] != MADE_UP]
         if own:
             total = {key: sum(row[key] for row in own) for key in _COUNTED}
             rand = sum(row["rand"] * row["networks"] for row in own) / total["networks"]
@@ -400,9 +406,9 @@ def families_table(record: Record) -> str:
         "|" + " --- |" * 7,
     ]
     for row in record.rows:
-        if row["setting"] != "disguised, true modules":
+        if row["setting"] != MAIN:
             continue
-        if "exact" in row:
+        if row["family"] != MADE_UP:
             lines.append(f"| {row['family']} | {_cells(row)} |")
         else:
             lines.append(

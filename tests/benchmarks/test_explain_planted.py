@@ -4,20 +4,13 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
-from benchmarks.explain import write
-from benchmarks.explain_planted import (
-    SETTINGS,
-    compare,
-    families_table,
-    made_up_row,
-    planted_summary,
-    score,
-    scored,
-    settings_table,
-    summed,
-)
-from benchmarks.records import Record
+from benchmarks import explain_planted
+from benchmarks.explain import PARTS, fill, summarise, work
+from benchmarks.explain_functions import FAMILIES, told
+from benchmarks.explain_planted import MAIN, compare, score, scored, summed
+from benchmarks.records import write_record
 from partwise.graph import units_of
 from partwise.zoo.compiler import compiled
 from partwise.zoo.data import sequence_text
@@ -62,13 +55,42 @@ def test_another_programs_name_is_wrong():
     assert (found.is_task_right, found.is_named) == (False, True)
 
 
+def test_random_programs_and_pairs_have_rows():
+    row = explain_planted.made_up_row(2)
+    assert (row["networks"], row["functional"]) == (2, 2)
+    pair = explain_planted.pairs_of_programs(1)[0]
+    found = explain_planted.paired(pair, "two programs, by program")
+    assert found.is_functional
+    assert found.rand == 1
+
+
+@pytest.mark.slow
+def test_a_planted_adder_is_told():
+    wrong, name, program, rand = told(0, FAMILIES.index("adder"))
+    assert (wrong, program, rand) == (0, name, 1)
+
+
 def test_rows_make_a_summary_and_tables(tmp_path):
     row = summed([("a", scored(COPY, "true modules"))])
-    rows = [{"setting": name, "family": "moving", **row} for name in list(SETTINGS)[:2]]
-    rows.append(made_up_row(1))
-    assert planted_summary(rows)["families"] == {"moving": {"functional": 1, "exact": 1}}
-    record = Record({}, rows)
-    assert settings_table(record).count("\n") == 3
-    assert "| made up | 1 |" in families_table(record)
-    write(tmp_path / "rows.json", {"planted": rows})
-    assert json.loads((tmp_path / "rows.json").read_text())["planted"]["exact_frac"] == 1
+    rows = [{"part": "planted", "setting": MAIN, "family": "moving", **row}]
+    rows.append({"part": "planted", "setting": "true modules", "family": "all", **row})
+    summary = PARTS["planted"].summary(rows)
+    assert summary["families"] == {"moving": {"functional": 1, "exact": 1}}
+    record = tmp_path / "rows.jsonl"
+    write_record(record, rows)
+    page = tmp_path / "page.md"
+    marks = [f"<!-- {name} -->\n<!-- /{name} -->\n" for name in PARTS["planted"].tables]
+    page.write_text("".join(marks))
+    fill(page, record)
+    assert page.read_text().count("| true modules | 1 | 1 | 1 of 1 | 2 of 2 |") == 1
+
+
+def test_a_caller_gets_an_object_with_a_summary(tmp_path):
+    job = ("planted", MAIN, "logic")
+    one = [work(job)]
+    path = tmp_path / "rows.json"
+    write_record(path, one)
+    summarise(path)
+    found = json.loads(path.read_text())
+    assert found["planted"]["exact_frac"] == 1
+    assert found["rows"] == one

@@ -43,7 +43,7 @@ from partwise.zoo.decompile.steps import (
     tolerance_of,
 )
 
-MOST_COMBINATIONS = 200_000
+MOST_COMBINATIONS = 20_000
 """Rows of a table; neurons that read more symbols than that are not looked up."""
 RELEVANT = 0.05
 """A step that moves a component by a smaller share of what the strongest does is not read by it."""
