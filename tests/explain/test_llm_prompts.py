@@ -12,6 +12,7 @@ import pytest
 from llm_cases import ANSWER, CONTEXT, EVIDENCE, TEXT, TEXT_ANSWER
 
 from partwise.explain.endpoints import MockEndpoint
+from partwise.explain.endpoints.mock import smallest
 from partwise.explain.llm import LLMWriter
 from partwise.explain.prompts import Neighbour, description_prompt, names_prompt
 from partwise.explain.replies import BadReplyError, read_description, read_names
@@ -237,6 +238,26 @@ class TestRounds:
         assert counts == [4, 2, 1]
         assert len(set(zip(parts, labels, strict=True))) == 7
         assert np.array_equal(parts_of(found, large=6), labels)
+
+
+def test_a_network_is_described_from_its_parts_up(subject):
+    asked = []
+    writer = LLMWriter(
+        MockEndpoint(lambda prompt: asked.append(prompt) or json.dumps(smallest(prompt.schema)))
+    )
+    # Module 0 falls into its inputs and what reads them; module 1 stays whole.
+    described = writer.write_subject(subject, np.array([0, 0, 1, 1, 2, 1, 2, 1]))
+    assert [evidence.subject for evidence, _ in described] == ["module 0", "module 1"]
+    assert all(isinstance(words, Description) for _, words in described)
+    told = [prompt.messages[1]["content"] for prompt in asked]
+    assert len(told) == 5
+    assert [("<parts>" in text, "<neighbours>" in text) for text in told[:4]] == [
+        (False, False),
+        (False, False),
+        (False, False),
+        (True, True),
+    ]
+    assert asked[4].version == "names.v1"
 
 
 def test_words_of_a_context_are_not_marked_twice():
