@@ -45,6 +45,8 @@ from partwise.zoo.decompile.steps import (
 
 MOST_COMBINATIONS = 20_000
 """Rows of a table; neurons that read more symbols than that are not looked up."""
+MOST_COPIED = 1000
+"""What a head may copy, likewise."""
 RELEVANT = 0.05
 """A step that moves a component by a smaller share of what the strongest does is not read by it."""
 ALIKE = 0.2
@@ -246,6 +248,9 @@ class _Reader:
         is_idle = max(offered, np.abs(moved @ (start - base)).max()) < FAINT * self.scale
         values = {} if is_idle else self._read(moved)
         self._symbols(values, component)
+        combinations = np.prod([float(len(table)) for table in values.values()])
+        if combinations > MOST_COPIED:
+            raise Undecompilable(f"{_name(component)} copies {combinations:.0f} combinations")
         step = replace(
             step,
             values=values,
@@ -266,8 +271,9 @@ class _Reader:
         numeric = [i for i in read if self.steps[i].written.is_numeric]
         symbolic = tuple(i for i in read if i not in numeric)
         sizes = [len(self.steps[i].written.vectors) for i in symbolic]
-        if np.prod(sizes) > MOST_COMBINATIONS:
-            raise Undecompilable(f"{_name(component)} reads {np.prod(sizes)} combinations")
+        combinations = np.prod(np.array(sizes, float))
+        if combinations > MOST_COMBINATIONS:
+            raise Undecompilable(f"{_name(component)} reads {combinations:.0f} combinations")
         base = w.up @ self._base() + w.bias
         if numeric:
             return self._intervals(w, base, read, numeric, symbolic)
