@@ -47,6 +47,12 @@ def test_a_question_without_a_program_has_the_usual_answer(tmp_path):
     assert "100.0%" in run(text, tmp_path / "program.py")
 
 
+def test_what_is_no_number_gives_the_usual_answer(tmp_path):
+    answers = [Answer("first", 0, parse_program("1 / x0 + sqrt(x1)"), 7, ())]
+    text = file_of(answers, [[0.0, 1, 0], [1, -1, 0], [1, 4, 0]], [[7.0], [7], [3]])
+    assert "100.0%" in run(text, tmp_path / "program.py")
+
+
 def test_names_are_text_and_nothing_else(tmp_path):
     answers = [Answer(HOSTILE, 0, parse_program("x0 > 0"), 0, (HOSTILE,))]
     text = file_of(answers, [[1.0, 0, 0]], [[1.0]], inputs=(HOSTILE, "b", "c"))

@@ -60,6 +60,7 @@ class ComposedHead(BaseModel):
         module: the module that answers it.
         inputs: numbers of the inputs that the program may read.
         program: None where no short program was found.
+        usual: what is answered then, and where the program gives no finite number.
         form: the program's.
         bits, size: its length in bits, and its parts.
         fidelity, low, high: share of `final` samples where it gives the network's answer.
@@ -76,6 +77,7 @@ class ComposedHead(BaseModel):
     module: int
     inputs: tuple[int, ...]
     program: str | None
+    usual: float
     form: str = ""
     bits: float = 0.0
     size: int = 0
@@ -198,7 +200,8 @@ def _composed(
     mean = _mean_answer(head, evidence)
     held = head.losses(_without_modules(subject), right).mean()
     always = _losses(head, mean.expand(len(right), -1), right).mean()
-    given, predicted = _given(subject, number, head, found, evidence, mean)
+    usual = float(mean[0] if head.kind == "value" else mean.argmax())
+    given, predicted = _given(subject, head, found, evidence, mean, usual)
     measured, chance = Measures(subject, "final").of_program(given, number)
     low, high = measured.interval()
     return ComposedHead(
@@ -208,6 +211,7 @@ def _composed(
         module=module,
         inputs=tuple(int(k) for k in inputs),
         program=None if found is None else found.program.text,
+        usual=usual,
         form="" if found is None else found.form,
         bits=0.0 if found is None else found.bits / price,
         size=0 if found is None else found.program.size,
@@ -280,14 +284,13 @@ def _losses(head: Head, predicted: Tensor, right: Tensor) -> Tensor:
 
 
 def _given(
-    subject: Subject, number: int, head: Head, found: Found | None, evidence: _Run, mean: Tensor
+    subject: Subject, head: Head, found: Found | None, evidence: _Run, mean: Tensor, usual: float
 ) -> tuple[Tensor, Tensor]:
     """(b,) answers of a program on `final`, and (b, k) chances that they stand for."""
     size = len(subject.batch("final").y)
     if found is None:
-        answer = mean[0] if head.kind == "value" else mean.argmax().float()
-        return answer.expand(size), mean.expand(size, -1)
-    given = _answers(found.program, subject, "final")
+        return torch.full((size,), usual), mean.expand(size, -1)
+    given = _answers(found.program, subject, "final").nan_to_num(usual, usual, usual)
     if head.kind == "value":
         return given, given[:, None]
     predicted = _predicted(subject, found, given, _chances(head, evidence.outputs), mean)

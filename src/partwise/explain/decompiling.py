@@ -61,7 +61,7 @@ def _answer(subject: Subject, head: ComposedHead) -> Answer:
         name=head.name,
         module=head.module,
         program=program,
-        otherwise=_usual(subject, head.head),
+        otherwise=head.usual,
         notes=tuple(_notes(subject, head)),
     )
 
@@ -86,14 +86,6 @@ def program_words(subject: Subject, head: int, program: str) -> str:
     """A program in words, with the names of inputs and of the question."""
     names = {f"x{k}": f"'{name}'" for k, name in enumerate(subject.names.inputs)}
     return in_words(parse_program(program), names, f"'{subject.names.heads[head]}'") + "."
-
-
-@torch.no_grad()
-def _usual(subject: Subject, head: int) -> float:
-    """The network's commonest answer, or its mean value."""
-    answers = subject.answers("train", head)
-    is_value = subject.task.heads[head].kind == "value"
-    return float(answers.mean() if is_value else answers.mode().values)
 
 
 def _checked(subject: Subject) -> Checked:

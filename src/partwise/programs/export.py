@@ -28,7 +28,7 @@ class Answer:
         name: the question.
         module: the module whose program answers it.
         program: the program, over variables `x{k}`; None where no short one was found.
-        otherwise: what is answered then.
+        otherwise: what is answered then, and where the program gives no finite number.
         notes: what is known of the program, in words: a comment each.
     """
 
@@ -93,6 +93,7 @@ def python_file(
             "",
             f"INPUTS = {_listed(inputs)}",
             f"ANSWERS = {_listed([answer.name for answer in answers])}",
+            f"USUAL = {[_short(answer.otherwise) for answer in answers]!r}",
             "",
             helpers_of(body),
             "",
@@ -119,7 +120,7 @@ _PREDICT = '''def predict(inputs):
         for module in ({modules}):
             for place, answer in module(x).items():
                 answers[:, place] = answer
-    return answers
+    return np.where(np.isfinite(answers), answers, np.array(USUAL, np.float32))
 
 
 # Held-out rows, and what the network answers to them.'''

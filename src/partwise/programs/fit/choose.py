@@ -73,10 +73,13 @@ def find_program(
         return None
     fitted, chosen = slice(0, half), slice(half, table.rows)
     bench = _Bench(table.part(chosen), target.part(chosen), target.part(fitted), price)
+    chosen_forms = list(FORMS.values()) if forms is None else [FORMS[name] for name in forms]
     best: _Candidate | None = None
-    for candidate in _candidates(table.part(fitted), target.part(fitted), forms, bench):
-        if best is None or candidate.total < best.total:
-            best = candidate
+    for last in (False, True):
+        if best is None or not best.agrees.all():
+            trying = [form for form in chosen_forms if form.is_last_resort == last]
+            found = _candidates(trying, table.part(fitted), target.part(fitted), bench)
+            best = min([*found, *([best] if best else [])], key=_total, default=None)
     if best is None or best.total >= bench.constant_bits or best.gain < LEAST_GAIN:
         return None
     return Found(
@@ -101,24 +104,18 @@ class _Candidate:
     total: float
 
 
+def _total(candidate: _Candidate) -> float:
+    return candidate.total
+
+
 def _candidates(
-    table: Table, target: Target, names: Iterable[str] | None, bench: _Bench
+    forms: Iterable[Form], table: Table, target: Target, bench: _Bench
 ) -> Iterator[_Candidate]:
-    forms = list(FORMS.values()) if names is None else [FORMS[name] for name in names]
-    done = False
-    for form in sorted(forms, key=lambda each: each.is_last_resort):
-        if done and form.is_last_resort:
-            return
-        for candidate in _of_form(form, table, target, bench):
-            done = done or bool(candidate.agrees.all())
-            yield candidate
-
-
-def _of_form(form: Form, table: Table, target: Target, bench: _Bench) -> Iterator[_Candidate]:
-    for text in dict.fromkeys(form.propose(table, target)):
-        candidate = bench.tried(text, form.name)
-        if candidate is not None:
-            yield candidate
+    for form in forms:
+        for text in dict.fromkeys(form.propose(table, target)):
+            candidate = bench.tried(text, form.name)
+            if candidate is not None:
+                yield candidate
 
 
 class _Bench:

@@ -45,7 +45,7 @@ def _remainders(columns: Sequence[Column], y: Whole, p: int) -> Iterator[str]:
             if found is not None:
                 *weights, constant = found
                 names = [columns[k].text for k in chosen]
-                yield f"({sum_text(weights, names, constant)}) % {p}"
+                yield f"{_bracketed(sum_text(weights, names, constant))} % {p}"
     for i, j in combinations(range(len(columns)), 2):
         if _mostly((y - whole[i] * whole[j]) % p) == 0:
             yield f"({columns[i].text} * {columns[j].text}) % {p}"
@@ -88,7 +88,7 @@ def _quotients(columns: Sequence[Column], y: Whole) -> Iterator[str]:
             for divisor in range(2, 13):
                 if _mostly(((total // divisor) != y).astype(np.int64)) == 0:
                     names = sum_text([1] * size, [columns[k].text for k in chosen])
-                    yield f"({names}) // {divisor}"
+                    yield f"{_bracketed(names)} // {divisor}"
 
 
 def _conditions(columns: Sequence[Column], target: Target) -> Iterator[str]:
@@ -124,9 +124,13 @@ def _by_remainder(total: Array, text: str, target: Target) -> Iterator[str]:
             yield target.when(_membership(text, mostly, p))
 
 
+def _bracketed(text: str) -> str:
+    return f"({text})" if " " in text else text
+
+
 def _membership(text: str, inside: NDArray[np.bool_], p: int) -> str:
     """That a remainder is one of some, in the fewest words."""
-    bare = f"({text}) % {p}"
+    bare = f"{_bracketed(text)} % {p}"
     places = np.flatnonzero(inside)
     if p == 2:
         return bare if places[0] == 1 else f"{bare} == 0"

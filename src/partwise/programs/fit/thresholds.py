@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from itertools import combinations_with_replacement
 
@@ -58,7 +59,9 @@ def _weighted(columns: Sequence[Column], target: Target) -> Iterator[str]:
         fitted = LogisticRegression(
             l1_ratio=1, solver="liblinear", C=strength, random_state=0, max_iter=200
         )
-        fitted.fit((x - x.mean(0)) / scale, target.high)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it may go on converging does not matter here
+            fitted.fit((x - x.mean(0)) / scale, target.high)
         weights = fitted.coef_[0] / scale
         kept = np.argsort(-np.abs(fitted.coef_[0]))[:MOST_TERMS]
         kept = np.sort(kept[np.abs(fitted.coef_[0][kept]) > 1e-3])

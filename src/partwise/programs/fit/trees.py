@@ -17,7 +17,9 @@ def propose_trees(table: Table, target: Target) -> Iterator[str]:
     """Trees of growing size."""
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-    if not table.numbers or (not target.is_value and len(target.classes) < 2):
+    if not table.numbers:
+        return
+    if not target.is_value and not 2 <= len(target.classes) <= len(target.values) // 4:
         return
     kind = DecisionTreeRegressor if target.is_value else DecisionTreeClassifier
     names = [column.text for column in table.numbers]
