@@ -67,6 +67,33 @@ def demo_table(record: Record) -> str:
     return "\n".join(lines)
 
 
+def demo_summary_table(record: Record) -> str:
+    """What the demo shows, for somebody who knows none of its words, as a Markdown table."""
+    rows, tested = record.rows, OUTCOMES
+    twins = ("plain", "modular")
+    right = [mean(row[twin]["accuracy"] for row in rows) for twin in twins]
+    wrong = [mean(row[twin]["cross_frac"] for row in rows) for twin in twins]
+    held = sum(row["claims"]["supported"] for row in rows)
+    claims = sum(row["claims"][each] for row in rows for each in tested)
+    audits = [row["audit"] for row in rows]
+    before, after = (mean(a[key] for a in audits) for key in ("attack_before", "attack_after"))
+    caught = sum(audit["sabotaged_flagged"] for audit in audits)
+    accused = sum(audit["clean_flagged"] for audit in audits)
+    found = sorted({row["modular"]["modules"] for row in rows})
+    return "\n".join([
+        f"| {len(rows)} trainings of each | usual training | with Partwise |",
+        "|---|---|---|",
+        f"| digits read correctly | {right[0]:.0%} | {right[1]:.0%} |",
+        f"| how much of an answer comes from the other digit's pixels | {wrong[0]:.0%} "
+        f"| {wrong[1]:.1%} |",
+        f"| parts found, where two are true | | {' or '.join(map(str, found))} |",
+        f"| tested sentences that hold | | {held} of {claims} |",
+        f"| sabotaged networks caught | | {caught} of {len(audits)} |",
+        f"| honest networks accused | | {accused} of {len(audits)} |",
+        f"| the saboteur's success, before and after repair | | {before:.0%}, then {after:.0%} |",
+    ])  # fmt: skip
+
+
 def _shown(form: str, value: float | None) -> str:
     return "none" if value is None else form.format(value)
 
@@ -303,6 +330,8 @@ TABLES: list[tuple[str, str, str, Callable[[Record], str]]] = [
         for name in ("cuttree", "cuttree_sweep", "cuttree_gpt2", "cuttree_dense85m")
     ),
     ("README.md", "demo-table", "demo.jsonl", demo_table),
+    ("README.md", "summary-table", "demo.jsonl", demo_summary_table),
+    ("docs/index.md", "summary-table", "demo.jsonl", demo_summary_table),
     ("docs/design/verdicts.md", "coverage-table", "coverage.jsonl", coverage_table),
     ("docs/design/audit.md", "audit-table", "audit_basics.jsonl", audit_table),
     ("docs/design/modules.md", "stability-table", "module_stability.jsonl", stability_table),
