@@ -11,6 +11,7 @@ from torch import nn
 
 from partwise.errors import DataError
 from partwise.explain import subject_of
+from partwise.explain.claims import ProgramClaim
 from partwise.explain.composition import answering_module, compose, inputs_behind
 from partwise.explain.decompiling import decompile, decompile_text
 from partwise.tasks import task_from_arrays
@@ -106,3 +107,16 @@ def test_rules_of_a_language_model_become_a_file(coded, tmp_path):
 def test_a_language_model_is_not_composed(coded):
     with pytest.raises(DataError, match="is text"):
         compose(coded)
+
+
+def test_long_programs_are_not_shown_as_nested_conditionals(subject):
+    program = "x0"
+    for k in range(12):
+        program = f"({k} if x1 > {k} else {program})"
+    words = ProgramClaim(head=0, program=program, agreement=0.5).words(subject.names)
+    assert words.startswith("The program '11 when 'input 1' is above 11; and 12 more' gives the")
+    short = ProgramClaim(head=0, program="x0 > x1", agreement=0.5).words(subject.names)
+    assert short == (
+        "The program '1 when 'input 0' is above 'input 1'; else 0' gives the network's answer to "
+        "'both' on 50% of samples or more."
+    )

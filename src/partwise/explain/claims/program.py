@@ -53,12 +53,14 @@ class ProgramClaim(BaseClaim):
         )
 
     def _said(self, names: Names) -> str:
-        """The program in words where they are short, else its beginning."""
+        """The program in words: all of its rules where they are short, else the first ones."""
         called = {f"x{k}": f"'{name}'" for k, name in enumerate(names.inputs)}
-        words = in_words(parse_program(self.program), called, "it")
-        if len(words) <= MOST_WORDS:
-            return f"The program '{words.removeprefix('it is ')}'"
-        return f"The program {self.program[:40]}…" if len(self.program) > 60 else self.program
+        words = in_words(parse_program(self.program), called, "it").removeprefix("it is ")
+        if len(words) > MOST_WORDS:
+            first, *rest = words.split("; ")
+            kept = first if len(first) <= MOST_WORDS else first[: MOST_WORDS - 1] + "…"
+            words = f"{kept}; and {len(rest)} more" if rest else kept
+        return f"The program '{words}'"
 
     def measured(self, subject: Subject, part: Part) -> Measured:
         """The share of samples where they agree, against always the commonest answer.
