@@ -57,7 +57,7 @@ PLANTED = {
     "quadrants": (300, reals(5), lambda x: x[:, 0] * x[:, 1] > 0),
     "sum mod 7": (200, whole(2, 7), lambda x: (x[:, 0] + x[:, 1]) % 7),
     "weighted sum mod 31": (400, whole(2, 31), lambda x: (3 * x[:, 0] + 5 * x[:, 1] + 2) % 31),
-    "difference mod 97": (400, whole(2, 97), lambda x: (x[:, 0] - x[:, 1]) % 97),
+    "difference mod 97": (100, whole(2, 97), lambda x: (x[:, 0] - x[:, 1]) % 97),
     "one-hot sum mod 5": (300, one_hot(2, 5), lambda x: (place(x, 0, 5) + place(x, 1, 5)) % 5),
     "product mod 7": (300, whole(2, 7), lambda x: (x[:, 0] * x[:, 1]) % 7),
     "sum of digits": (200, whole(3, 10), lambda x: x.sum(1)),

@@ -31,8 +31,9 @@ def propose_modular(table: Table, target: Target) -> Iterator[str]:
         yield from _conditions(columns, target)
     if y.min() < 0 or y.max() >= LARGEST:
         return
-    for p in dict.fromkeys((int(y.max()) + 1, int(y.max()) + 2)):
-        if p > 2:
+    tops = [int(y.max()), int(y.max()) + 1, *(int(column.values.max()) for column in columns)]
+    for p in dict.fromkeys(top + 1 for top in tops):
+        if max(2, y.max()) < p <= LARGEST:
             yield from _remainders(columns, y, p)
     yield from _quotients(columns, y)
 
