@@ -225,6 +225,19 @@ def test_pictures_are_laid_out_and_each_input_has_a_range_of_its_own():
     assert colour.picture is None
 
 
+SPLITS = ["train", "claims", "final"] * 50
+
+
+def test_rows_put_together_from_parts_have_a_source_for_each():
+    x, y = sorted_classes()
+    parts = np.stack([np.arange(150) % 30, np.arange(150) % 6], 1)
+    task = task_from_arrays("pairs", x, y, groups=parts, splits=SPLITS)
+    rows = task.rows("claims", 100, 0)
+    assert rows.sources.shape == (50, 2)
+    assert not set(rows.sources[:, 0]) & set(rows.sources[:, 1])
+    assert rows.independent < 50
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -237,6 +250,8 @@ def test_pictures_are_laid_out_and_each_input_has_a_range_of_its_own():
         ({"groups": [1, 2]}, "2 groups for 150 rows"),
         ({"splits": "train"}, "give one for each row"),
         ({"groups": [7] * 150}, "leave a split empty"),
+        ({"groups": np.zeros((150, 2))}, "need splits"),
+        ({"groups": np.zeros((150, 2)), "splits": SPLITS}, "in several splits"),
         ({"ranges": [(0, 1)]}, "ranges is"),
         ({"classes": [0, 1]}, "2, which is not among"),
         ({"kind": "binary"}, "wants two"),

@@ -48,7 +48,7 @@ def task_from_arrays(
     classes: Sequence[Any] | None = None,
     picture: tuple[int, int] | None = None,
     splits: Sequence[str] | None = None,
-    groups: Sequence[Any] | None = None,
+    groups: Sequence[Any] | NDArray[Any] | None = None,
     ranges: ArrayLike | None = None,
     seed: int = 0,
 ) -> Task:
@@ -71,7 +71,9 @@ def task_from_arrays(
         classes: all labels of a class head, in the order of the network's outputs.
         picture: height and width, if the inputs are pixels in row order.
         splits: `"train"`, `"claims"` or `"final"` for each row, in place of the dealing.
-        groups: (rows,) rows with the same value belong together: a patient's visits, say.
+        groups: (rows,) rows with the same value belong together: a patient's visits, say. Or an
+            array (rows, parts), what each row was put together from, each in one split only, where
+            `splits` are given: rows that share a part are not independent.
         ranges: (inputs, 2) smallest and largest value each input can take; what the rows show
             when left out.
         seed: seed of the dealing.
@@ -83,9 +85,13 @@ def task_from_arrays(
     table, names, picture = _inputs(x, inputs, picture)
     questions = _questions(y, kind, heads, classes, len(table))
     held = _grouping(groups, len(table))
-    split = (
-        _given_splits(splits, len(table)) if splits is not None else _dealt(questions, held, seed)
-    )
+    if splits is not None:
+        split = _given_splits(splits, len(table))
+        _refuse_shared(held, split)
+    elif held.ndim > 1:
+        raise DataError("rows put together from several parts need splits; give one for each row")
+    else:
+        split = _dealt(questions, held, seed)
     rows = {each: np.flatnonzero(split == each) for each in get_args(Split)}
     if any(len(own) == 0 for own in rows.values()):
         raise DataError(
@@ -103,7 +109,7 @@ def task_from_arrays(
     def distinct(split: Split, most: int, rng: np.random.Generator) -> Rows:
         own = rows[split]
         chosen = own[some_of(len(own), most, rng)]
-        return Rows(samples[chosen], answers[chosen], held[chosen, None])
+        return Rows(samples[chosen], answers[chosen], held[chosen].reshape(len(chosen), -1))
 
     ends = np.cumsum([0, *(len(q.outputs) for q in questions)]).tolist()
     return Task(
@@ -267,14 +273,27 @@ def _labels(name: str, column: NDArray[Any], classes: Sequence[Any] | None) -> l
     return known
 
 
-def _grouping(groups: Sequence[Any] | None, rows: int) -> NDArray[np.int64]:
-    """(rows,) a number per group; each row its own where none are given."""
+def _grouping(groups: Sequence[Any] | NDArray[Any] | None, rows: int) -> NDArray[np.int64]:
+    """(rows,) or (rows, parts), a number per group; each row its own where none are given."""
     if groups is None:
         return np.arange(rows)
     if len(groups) != rows:
         raise DataError(f"{len(groups)} groups for {rows} rows; give one each")
+    if isinstance(groups, np.ndarray) and groups.ndim == 2:
+        columns = [_grouping(column.tolist(), rows) for column in groups.T]
+        return np.stack([column + k * rows for k, column in enumerate(columns)], 1)
     numbers = dict[Any, int]()
     return np.array([numbers.setdefault(group, len(numbers)) for group in groups])
+
+
+def _refuse_shared(held: NDArray[np.int64], split: NDArray[np.str_]) -> None:
+    """Stops a part that is in two splits: what is tested on would have been seen."""
+    if held.ndim == 1:
+        return
+    for number, column in enumerate(held.T):
+        pairs = {(part, own) for part, own in zip(column.tolist(), split.tolist(), strict=True)}
+        if len(pairs) > len(np.unique(column)):
+            raise DataError(f"parts of column {number} of groups are in several splits; split them")
 
 
 def _given_splits(splits: Sequence[str], rows: int) -> NDArray[np.str_]:
