@@ -4,10 +4,14 @@
         --json benchmarks/results/explain_planted.jsonl --page docs/design/planted.md
     python -m benchmarks.explain --parts planted --quick --json /tmp/explain.json
 
-`planted` decompiles transformers that were compiled from programs (see `explain_planted`),
-`functions` fits programs to functions in small MLPs (see `explain_functions`), and `trained_zoo`
-looks at transformers that were trained on the same tasks (see `explain_trained`). Rows go to the
-file as they are made; the same command goes on where it was stopped.
+* `planted` decompiles transformers that were compiled from programs (see `explain_planted`).
+* `functions` fits programs to functions in small MLPs (see `explain_functions`).
+* `trained_zoo` looks at transformers that were trained on such tasks (see `explain_trained`).
+* `trained` tests what is said of trained networks, with its controls (see `explain_claims`).
+* `modular_vs_plain` asks what short descriptions explain (see `explain_twins`).
+* `scorers` checks the scores of words (see `explain_scorers`).
+
+Rows go to the file as they are made; the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -17,7 +21,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import explain_functions, explain_planted, explain_trained
+from benchmarks import (
+    explain_claims,
+    explain_functions,
+    explain_planted,
+    explain_scorers,
+    explain_trained,
+    explain_twins,
+)
 from benchmarks.records import Job, Record, Row, is_kept, read_record, run_all
 from benchmarks.tables import filled
 from partwise.files import write_json
@@ -31,12 +42,14 @@ class Part(NamedTuple):
         row: makes a row.
         summary: what a caller is told of all rows.
         tables: the mark of each table on a page, and what makes it.
+        is_spread: whether the fields of the summary stand for themselves.
     """
 
     places: Callable[[bool], list[tuple[str, str]]]
     row: Callable[[tuple[str, str]], Row]
-    summary: Callable[[list[Row]], Row]
+    summary: Callable[[list[Row]], Row | list[Row]]
     tables: dict[str, Callable[[Record], str]]
+    is_spread: bool = False
 
 
 PARTS = {
@@ -57,6 +70,25 @@ PARTS = {
         explain_trained.trained_row,
         explain_trained.trained_summary,
         explain_trained.TABLES,
+    ),
+    "trained": Part(
+        explain_claims.claims_places,
+        explain_claims.claims_row,
+        explain_claims.claims_summary,
+        explain_claims.TABLES_OF,
+        is_spread=True,
+    ),
+    "modular_vs_plain": Part(
+        explain_twins.twins_places,
+        explain_twins.twins_row,
+        explain_twins.twins_summary,
+        explain_twins.TABLES_OF,
+    ),
+    "scorers": Part(
+        explain_scorers.scorers_places,
+        explain_scorers.scorers_row,
+        explain_scorers.scorers_summary,
+        explain_scorers.TABLES_OF,
     ),
 }
 KEYS = ("part", "setting", "family")
@@ -86,7 +118,10 @@ def work(job: Job) -> Row:
 def summarise(path: Path) -> None:
     """Puts a summary of each part in front of the rows, for a caller."""
     head, rows = read_record(path)
-    found = {part: PARTS[part].summary(own) for part, own in by_part(rows).items()}
+    found: Row = {}
+    for part, own in by_part(rows).items():
+        summary = PARTS[part].summary(own)
+        found |= summary if PARTS[part].is_spread else {part: summary}
     write_json(path, {**found, **head, "rows": rows})
 
 

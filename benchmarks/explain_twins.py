@@ -10,22 +10,17 @@ questions explain (see `partwise.explain.questions`). Twins have as many parts:
 * blocks: within the budget, held to blocks that were told which outputs belong together.
 
 Controls: random parts of equal size in every layer (of the modular network), and descriptions
-grown on shuffled effects, which must explain nothing. Rows go to the file as they are made.
+grown on shuffled effects, which must explain nothing. `benchmarks.explain` runs it:
 
-    python -m benchmarks.short_descriptions --seeds 10 \
-        --json benchmarks/results/short_descriptions.jsonl
-    python -m benchmarks.short_descriptions --seeds 0 \
-        --json benchmarks/results/short_descriptions.jsonl --page docs/design/short-descriptions.md
+    python -m benchmarks.explain --parts modular_vs_plain \
+        --json benchmarks/results/explain_twins.jsonl --page docs/design/short-descriptions.md
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import pydoc_data.topics
-import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from statistics import mean, stdev
 
 import numpy as np
@@ -34,8 +29,7 @@ from numpy.typing import NDArray
 
 from benchmarks.gpt_words import best_split
 from benchmarks.peers import true_blocks
-from benchmarks.records import Record, Row, append_row, machine, read_record, read_rows, told
-from benchmarks.tables import filled
+from benchmarks.records import Record, Row
 from partwise.explain.explain import subject_of
 from partwise.explain.questions import told_in_questions
 from partwise.loss import BudgetedPenalty, BudgetSchedule
@@ -45,7 +39,7 @@ from partwise.tasks.streams import known_streams
 from partwise.train import Recipe, Trainer, recipe_from, train
 from partwise.train.objective import held_out_probe
 
-FIRST_SEED = 9000
+FIRST_SEED, SEEDS, TEXT_SEEDS = 9000, 10, 5
 TABLES = ("digits-pair", "two-playgrounds", "formulas-independence", "digits-shared")
 TEXTS = ("letters,digits",)
 BUDGET = 0.05
@@ -195,30 +189,25 @@ def rows_of(task: str, seed: int) -> Iterator[Row]:
         yield row_of("blocks", *trained_blocks(task, seed))
 
 
-def main() -> None:
-    """Makes the rows that are missing, and the page's tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
-    parser.add_argument("--tasks", nargs="*", default=[*TABLES, *TEXTS])
-    parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--page", type=Path, help="a page to write the record's tables into")
-    args = parser.parse_args()
+def twins_places(is_quick: bool) -> list[tuple[str, str]]:
+    """A row for each seed and task."""
+    if is_quick:
+        return [(f"seed {FIRST_SEED - 1}", TABLES[0])]
+    seeds = range(FIRST_SEED, FIRST_SEED + SEEDS)
+    tables = [(f"seed {seed}", task) for seed in seeds for task in TABLES]
+    return tables + [(f"seed {seed}", task) for seed in [*seeds][:TEXT_SEEDS] for task in TEXTS]
+
+
+def twins_row(place: tuple[str, str]) -> Row:
+    """All twins of one seed, by kind."""
+    setting, task = place
     torch.set_num_threads(1)
-    for seed in range(args.first_seed, args.first_seed + args.seeds):
-        for task in args.tasks:
-            key = {"task": task, "seed": seed}
-            if any(key.items() <= row.items() for row in read_rows(args.json)):
-                continue
-            start, rows = time.perf_counter(), list(rows_of(task, seed))
-            taken = {"seconds": time.perf_counter() - start, "commit": machine()["commit"]}
-            for row in rows:
-                print(told(append_row(args.json, key | row | taken)), flush=True)
-    if args.page:
-        text = args.page.read_text(encoding="utf-8")
-        for name, table in PAGE.items():
-            text = filled(text, name, table(read_record(args.json)))
-        args.page.write_text(text, encoding="utf-8")
+    return {row.pop("kind"): row for row in rows_of(task, int(setting.removeprefix("seed ")))}
+
+
+def twins_summary(rows: list[Row]) -> list[Row]:
+    """What one question explains of modular networks beyond plain ones, by task."""
+    return differences(Record({}, rows), "plain", 1)
 
 
 def differences(record: Record, kind: str, questions: int) -> list[Row]:
@@ -226,7 +215,7 @@ def differences(record: Record, kind: str, questions: int) -> list[Row]:
     from scipy.stats import t
 
     k, found = QUESTIONS.index(questions), []
-    for task in dict.fromkeys(row["task"] for row in record.rows):
+    for task in dict.fromkeys(row["family"] for row in record.rows):
         ours, theirs = (_by_seed(record, task, each) for each in ("modular", kind))
         gaps = [
             ours[seed]["explained"][k] - theirs[seed]["explained"][k]
@@ -243,16 +232,16 @@ def differences(record: Record, kind: str, questions: int) -> list[Row]:
     return found
 
 
-def _by_seed(record: Record, task: str, kind: str) -> dict[int, Row]:
-    rows = (row for row in record.rows if (row["task"], row["kind"]) == (task, kind))
-    return {row["seed"]: row for row in rows}
+def _by_seed(record: Record, task: str, kind: str) -> dict[str, Row]:
+    own = (row for row in record.rows if row["family"] == task)
+    return {row["setting"]: row[kind] for row in own if kind in row}
 
 
 def means_table(record: Record) -> str:
     """Means over seeds, as a Markdown table."""
     head = "| task | network | seeds | held-out loss | parts | "
     lines = [head + " | ".join(f"{k} questions" for k in QUESTIONS) + " |", "|---" * 9 + "|"]
-    for task in dict.fromkeys(row["task"] for row in record.rows):
+    for task in dict.fromkeys(row["family"] for row in record.rows):
         for kind in KINDS:
             rows = list(_by_seed(record, task, kind).values())
             if rows:
@@ -281,11 +270,4 @@ def differences_table(record: Record) -> str:
     return "\n".join(lines)
 
 
-PAGE: dict[str, Callable[[Record], str]] = {
-    "means-table": means_table,
-    "differences-table": differences_table,
-}
-
-
-if __name__ == "__main__":
-    main()
+TABLES_OF = {"means-table": means_table, "differences-table": differences_table}
