@@ -15,6 +15,7 @@ from partwise.explain import Explained, Failed, LLMWriter, ProgramWriter, Writer
 from partwise.explain.composition import Composition, compose
 from partwise.explain.explain import MOST_EDGES, subject_of
 from partwise.explain.rounds import Work, parts_of, work_on
+from partwise.explain.scoring import EndpointJudge
 from partwise.files import write_text
 from partwise.graph import UnitGraph
 from partwise.graph.activity import evaluating, share_graph
@@ -126,9 +127,22 @@ def run_hierarchy(network: Network) -> Hierarchy:
 
 
 def explain_run(
-    network: Network, writer: Writer | None = None, on_step: OnStep = _look_away
+    network: Network,
+    writer: Writer | None = None,
+    on_step: OnStep = _look_away,
+    is_judged: bool = False,
 ) -> list[Explained]:
     """Describes a network's modules, and writes `descriptions.jsonl`.
+
+    Args:
+        network: what to describe.
+        writer: who describes; the built-in one when left out.
+        on_step: told after each step how many are done, of how many.
+        is_judged: whether a language model that writes also scores its words: it reads name and
+            sentence and rates which held-out samples need the module.
+
+    Returns:
+        Modules first, then interfaces.
 
     Where every description failed, what was written before stays. A language model's prompts and
     replies go to `provenance.jsonl`; what programs recover in place of all modules of a network on
@@ -139,7 +153,10 @@ def explain_run(
     writer = ProgramWriter() if writer is None else writer
     with evaluating(network.model):
         subject = subject_of(network.model, found.partition, data, units)
-        explained = explain_subject(subject, writer, on_step, parts_of(found))
+        judge = None
+        if is_judged and isinstance(writer, LLMWriter):
+            judge = EndpointJudge(writer.endpoint, writer.settings)
+        explained = explain_subject(subject, writer, on_step, parts_of(found), judge)
         composition = None if subject.of_text else compose(subject)
     if composition is not None:
         place = _made(network.directory) / COMPOSITION
