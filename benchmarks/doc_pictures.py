@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import torch
+
 from partwise import CutTree, UnitGraph, cut_tree, report_content
 from partwise.modules import find_modules
 from partwise.report.dendrogram import Dendrogram, dendrogram
@@ -17,7 +19,7 @@ from partwise.tasks import task_named
 from partwise.train import Trainer, built_in_recipe, train
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
-BLUE, ORANGE = (colour.light for colour in MODULE_COLOURS[:2])
+BLUE, ORANGE, GREEN = (colour.light for colour in MODULE_COLOURS[:3])
 INK, SOFT, MIXED, PAPER = "#1c1b19", "#625e55", "#8d887c", "#fbfaf6"
 NAMES = ("x1", "x2", "x3", "x4", "h1", "h2", "h3", "h4", "y1", "y2")
 EDGES = (
@@ -50,7 +52,7 @@ def network_picture(graph: UnitGraph, tree: CutTree) -> str:
             f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="{colour}" '
             f'stroke-width="{1.6 * c:.1f}"{dashes}/>'
         )
-    parts += [_unit(PLACES[k], NAMES[k], BLUE if side[k] else INK) for k in range(graph.n)]
+    parts += [_unit(PLACES[k], NAMES[k], BLUE if side[k] else GREEN) for k in range(graph.n)]
     return _svg(*SIZE, "A network of ten units; two thin edges join its two halves.", parts)
 
 
@@ -72,7 +74,7 @@ def tree_picture(tree: CutTree) -> str:
             f'fill="{PAPER}"/><text x="{x:.0f}" y="{y + 5:.0f}" text-anchor="middle" '
             f'fill="{colour}" font-weight="600">{tree.value[v]:g}</text>'
         )
-    units = [_unit(PLACES[k], NAMES[k], BLUE if side[k] else INK) for k in range(tree.n)]
+    units = [_unit(PLACES[k], NAMES[k], BLUE if side[k] else GREEN) for k in range(tree.n)]
     words = "The cut tree of the network; its lightest edge parts the two halves."
     return _svg(*SIZE, words, lines + labels + units)
 
@@ -141,6 +143,7 @@ def small() -> dict[Path, str]:
 
 def trained() -> dict[Path, str]:
     """The nest of a network that was trained apart."""
+    torch.set_num_threads(1)
     trainer = Trainer.new(built_in_recipe("two-playgrounds-modular"))
     model = train(trainer)
     found = find_modules(trainer.units.graph(model))

@@ -8,6 +8,7 @@ right after another block is what that prints. A comment in the line before a bl
 
     <!-- quick: 4000 => 40 -->    the quick test replaces text in this block; what it shows from
                                   here on is compared by the slow test only
+    <!-- slow -->                 the slow test alone runs this block
     <!-- shown -->                not run, because it needs what no test has, such as a cluster;
                                   its commands must parse, its Python compile, its YAML load
 """
@@ -33,7 +34,7 @@ DOCS = ROOT / "docs"
 STORIES = ("tutorials", "how-to", "explanation")
 WIDTH = "100"
 BLOCK = re.compile(
-    r"(?P<notes>(?:^[ ]*<!-- (?:quick|shown)[^\n]*-->\n)*)"
+    r"(?P<notes>(?:^[ ]*<!-- (?:quick|slow|shown)[^\n]*-->\n)*)"
     r"^(?P<indent>[ ]*)```(?P<language>\w+)(?: title=\"(?P<title>[^\"]+)\")?\n"
     r"(?P<body>.*?)^(?P=indent)```$",
     re.DOTALL | re.MULTILINE,
@@ -49,6 +50,7 @@ class Block:
         title: the file that it is written to, or None.
         body: its text.
         quick: what the quick test replaces, and by what.
+        is_slow: whether the slow test alone runs it.
         is_shown: whether it is not run.
         line: its line in the page.
         start, stop: where the body stands in the page.
@@ -58,6 +60,7 @@ class Block:
     title: str | None
     body: str
     quick: tuple[tuple[str, str], ...]
+    is_slow: bool
     is_shown: bool
     line: int
     start: int
@@ -80,9 +83,18 @@ def blocks_of(text: str) -> list[Block]:
         )
         line = text[: match.start("language")].count("\n") + 1
         found.append(
-            Block(match["language"], match["title"], match["body"], quick, "<!-- shown" in notes,
-                  line, match.start("body"), match.end("body"))
-        )  # fmt: skip
+            Block(
+                language=match["language"],
+                title=match["title"],
+                body=match["body"],
+                quick=quick,
+                is_slow="<!-- slow" in notes,
+                is_shown="<!-- shown" in notes,
+                line=line,
+                start=match.start("body"),
+                stop=match.end("body"),
+            )
+        )
     return found
 
 

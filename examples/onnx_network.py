@@ -33,19 +33,18 @@ def write_onnx(net: MLPClassifier, path: Path) -> None:
         nodes.append(helper.make_node("Gemm", [value, f"W{k}", f"b{k}"], [value := f"y{k}"]))
         if k < len(net.coefs_) - 1:
             nodes.append(helper.make_node("Relu", [value], [value := f"h{k}"]))
-    x, y = (
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", width])
-        for name, width in (("x", len(INPUTS)), (value, len(QUESTIONS)))
-    )
+    ends = (("x", len(INPUTS)), (value, len(QUESTIONS)))
+    x, y = (helper.make_tensor_value_info(k, TensorProto.FLOAT, ["rows", n]) for k, n in ends)
     graph = helper.make_graph(nodes, "net", [x], [y], weights)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
 
 
-def main(steps: int = 100) -> None:
+def main(steps: int = 150) -> None:
     """Trains with scikit-learn, writes ONNX, reads it, and describes the modules."""
     x, y = rows()
     warnings.simplefilter("ignore")  # scikit-learn would rather train on
-    net = MLPClassifier((24, 24), alpha=0.3, max_iter=steps, random_state=0).fit(x, y)
+    settings = {"alpha": 1.0, "learning_rate_init": 3e-3, "random_state": 0}
+    net = MLPClassifier((24, 24), max_iter=steps, **settings).fit(x, y)
     with tempfile.TemporaryDirectory() as folder:
         write_onnx(net, Path(folder) / "net.onnx")
         network = open_network(Path(folder) / "net.onnx")

@@ -33,7 +33,9 @@ def differences(path, quick):
     """Blocks of a page that print something else than the page shows, as (line, printed)."""
     text, story, wrong = path.read_text(encoding="utf-8"), pages.Story(quick), []
     with pages.folder():
-        for block in filter(lambda each: each.is_run, pages.blocks_of(text)):
+        for block in pages.blocks_of(text):
+            if not block.is_run or (quick and block.is_slow):
+                continue
             printed, shown = story.printed(block), pages.shown_after(text, block)
             if shown is None:
                 same = not printed.strip()
@@ -69,13 +71,14 @@ def test_blocks_that_are_not_run_could_be(path):
 def test_a_block_is_run_replaced_or_shown():
     text = (
         "<!-- quick: 9 => 2 -->\n```python\nprint(9)\n```\n\n```text\n9\n```\n"
-        "<!-- shown -->\n```sh\npartwise demo\n```\n"
+        "<!-- shown -->\n```sh\npartwise demo\n```\n<!-- slow -->\n```sh\nls\n```\n"
     )
-    run, output, shown = pages.blocks_of(text)
+    run, output, shown, slow = pages.blocks_of(text)
     assert pages.Story().printed(run) == "9\n"
     assert pages.Story(quick=True).printed(run) == "2\n"
     assert pages.shown_after(text, run) == output
-    assert (run.is_run, output.is_run, shown.is_run) == (True, False, False)
+    assert [each.is_run for each in (run, output, shown, slow)] == [True, False, False, True]
+    assert [each.is_slow for each in (run, shown, slow)] == [False, False, True]
 
 
 @pytest.mark.parametrize("command", ["partwise trian x", "partwise cut x --methode newman_q"])
