@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from partwise.cli import _significance_words, main
+from partwise.cli import main
+from partwise.cli.cut import significance_words
 from partwise.graph import UnitGraph
 from partwise.modules import Significance, find_modules
 from partwise.train import mlp
@@ -73,6 +74,7 @@ def test_the_stages_follow_one_another(run):
         "metrics.jsonl",
         "modules.json",
         "descriptions.jsonl",
+        "composition.json",
         "audit.json",
         "report.html",
     }
@@ -108,7 +110,7 @@ def test_words_on_chance_have_no_z_where_there_is_none():
     assert found.modules == 2
 
     def words(*figures):
-        return _significance_words(replace(found, significance=Significance(*figures)))
+        return significance_words(replace(found, significance=Significance(*figures)))
 
     assert words(1 / 6, 1 / 6, 3e-8, None, 1.0, 2) == (
         "Newman's Q 0.167; 2 shuffled networks reach 0.167 (p 1.000). "

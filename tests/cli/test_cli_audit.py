@@ -3,7 +3,8 @@ import sys
 import pytest
 
 from partwise.audit import AuditReport, ModuleSuspicion
-from partwise.cli import AUDIT_CODES, main
+from partwise.cli import main
+from partwise.cli.audit import CODES
 from partwise.errors import DataError
 from partwise.stages import _read_audit
 
@@ -20,11 +21,11 @@ def report(outcome):
     )
 
 
-@pytest.mark.parametrize(("outcome", "code"), AUDIT_CODES.items())
+@pytest.mark.parametrize(("outcome", "code"), CODES.items())
 def test_each_outcome_has_its_exit_code_and_says_what_was_not_searched(
     outcome, code, monkeypatch, capsys
 ):
-    monkeypatch.setattr("partwise.cli._open", lambda run, **options: None)
+    monkeypatch.setattr("partwise.cli.opening.opened", lambda output, path, **options: None)
     monkeypatch.setattr("partwise.stages.audit_run", lambda network: report(outcome))
     monkeypatch.setattr(sys, "argv", ["partwise", "audit", "runs/any"])
     with pytest.raises(SystemExit) as stopped:

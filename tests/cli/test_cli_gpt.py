@@ -117,9 +117,10 @@ def test_a_gpt_is_trained_resumed_and_compared(folder, run, monkeypatch, capsys)
     code, said, error = partwise(
         monkeypatch, capsys, "eval", run, "--baseline", plain, "--task", folder / "blimp.jsonl"
     )
-    assert code == 0, error
-    assert "Held-out loss: " in said
-    assert re.search(r"blimp_local: \d+\.0% against \d+\.0%; accuracy", flat(said))
+    assert (code, error) == (0, "")
+    assert "run beside" in flat(said)
+    assert re.search(r"loss, nats per token │ +\d\.\d{3} │ +\d\.\d{3} │ +[+-]\d\.\d{3}", said)
+    assert "blimp_local: 3 items cannot tell which of the two answers more" in flat(said)
     assert json.loads((run / "capability.json").read_text())["tasks"]["blimp_local"]
 
 
@@ -132,9 +133,11 @@ def test_a_pretrained_model_is_finetuned_and_compared_with_its_start(folder, mon
     )  # fmt: skip
     assert code == 0, error
     AutoModelForCausalLM.from_pretrained(out / "model")
-    code, said, error = partwise(monkeypatch, capsys, "eval", out)
-    assert code == 0, error
-    assert "Held-out loss: lower by" in flat(said)
+    code, said, error = partwise(monkeypatch, capsys, "eval", out, "--json")
+    assert (code, error) == (0, "")
+    found = json.loads(said)
+    assert found["loss"]["high"] < 0
+    assert found["baseline"] == str(folder / "gpt2")
 
 
 def bad_calls(folder, run):

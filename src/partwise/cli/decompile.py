@@ -6,8 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+
+from partwise.cli.console import Output
+from partwise.cli.opening import Reading
+from partwise.cli.options import (
+    ContextOption,
+    DataOption,
+    FactoryOption,
+    JsonOption,
+    NetworkArgument,
+    QuietOption,
+    ReadOption,
+    TargetOption,
+)
+from partwise.errors import OutputError
 
 if TYPE_CHECKING:
     from partwise.runs import Network
@@ -19,30 +31,13 @@ SAMPLES = 2000
 
 
 def decompile(
-    path: Annotated[
-        str,
-        typer.Argument(
-            help="A run, a network's file, or a language model, as explain takes them.",
-            metavar="RUN_OR_MODEL",
-            show_default=False,
-        ),
-    ],
+    path: NetworkArgument,
     out: Annotated[Path, typer.Option(help="The Python file to write.")] = Path("program.py"),
-    text: Annotated[
-        list[str] | None, typer.Option("--text", help="Text to read a language model on.")
-    ] = None,
-    context: Annotated[
-        int | None, typer.Option(help="Tokens of a document, for a pretrained model.", min=2)
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option(help="Rows or a task for a bare network, as in explain.")
-    ] = None,
-    target: Annotated[
-        list[str] | None, typer.Option(help="A column of --data that is to be predicted.")
-    ] = None,
-    factory: Annotated[
-        str | None, typer.Option(help="A function module:name that makes the network.")
-    ] = None,
+    text: ReadOption = None,
+    context: ContextOption = None,
+    data: DataOption = None,
+    target: TargetOption = None,
+    factory: FactoryOption = None,
     price: Annotated[
         float,
         typer.Option(
@@ -52,6 +47,8 @@ def decompile(
             max=10,
         ),
     ] = PRICE,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Write a network's modules as one Python file of short programs, which needs NumPy only.
 
@@ -60,14 +57,14 @@ def decompile(
 
     Example: partwise decompile runs/demo/modular --out program.py
     """
-    from partwise import cli
-    from partwise.errors import OutputError
-
+    output = Output(as_json, quiet)
     if out.exists():
         raise OutputError(f"{out} exists already; choose another output or remove it first")
-    network = cli._open_with_data(path, text, context, data, target, factory, out.parent)
-    words = write_program(network, out, price)
-    Console(soft_wrap=True).print(f"{escape(str(out))}: {escape(words)}", highlight=False)
+    network = Reading(path, text, context, data, target, factory, out.parent).network(output)
+    with output.waiting("look for programs"):
+        words = write_program(network, out, price)
+    output.text(f"{out}: {words}")
+    output.result({"file": out, "words": words})
 
 
 def write_program(network: Network, out: Path, price: float = PRICE) -> str:
@@ -100,12 +97,3 @@ def write_program(network: Network, out: Path, price: float = PRICE) -> str:
             text, words = decompiled(subject, title, price)
     write_text(out, text)
     return words
-
-
-def print_composition(console: Console, network: Network) -> None:
-    """What programs recover in place of every module, where `explain` has measured that."""
-    from partwise.stages import COMPOSITION, read_composition
-
-    found = read_composition(network.directory / COMPOSITION)
-    if found is not None:
-        console.print(f"\nPrograms: {escape(found.words)}", highlight=False)

@@ -1,4 +1,4 @@
-"""What `partwise explain` does with a language model; `cli` holds the arguments."""
+"""What `partwise explain` does with a language model."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from partwise.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
+    from partwise.cli.console import Bars, Output
     from partwise.explain import Explained, LLMWriter
     from partwise.explain.endpoints import Chosen, Ledger, Prompt
     from partwise.explain.llm import Estimate
@@ -48,7 +47,7 @@ def check(llm: str) -> None:
     chosen_endpoint(llm)
 
 
-def show_evidence(console: Console, network: Network, part: str) -> None:
+def show_evidence(output: Output, network: Network, part: str) -> None:
     """Prints the prompt about a module, or about an interface as in `0-1`.
 
     Raises:
@@ -60,10 +59,12 @@ def show_evidence(console: Console, network: Network, part: str) -> None:
     found = {"-".join(map(str, each.modules)): each for each in run_work(network).subjects}
     if part not in found:
         raise DataError(f"there is no part {part[:40]!r}; there are {', '.join(found)}")
-    _print_prompt(console, description_prompt(found[part]))
+    prompt = description_prompt(found[part])
+    _print_prompt(output, prompt)
+    output.result({"part": part, "messages": prompt.messages})
 
 
-def dry_run(console: Console, network: Network, llm: str) -> None:
+def dry_run(output: Output, network: Network, llm: str) -> None:
     """Prints every prompt, and what sending them would cost; sends nothing."""
     from partwise.explain import LLMWriter
     from partwise.explain.endpoints import chosen_endpoint
@@ -75,14 +76,21 @@ def dry_run(console: Console, network: Network, llm: str) -> None:
     estimate = writer.estimate(run_work(network))
     for number, prompt in enumerate(estimate.prompts, 1):
         place = f"prompt {number} of {len(estimate.prompts)}"
-        console.rule(f"{place}: about {likely_tokens(prompt):,} tokens")
-        _print_prompt(console, prompt)
-    console.rule()
-    _say(console, estimate_words(estimate, chosen.name))
-    _say(console, "Nothing was sent.")
+        output.rule(f"{place}: about {likely_tokens(prompt):,} tokens")
+        _print_prompt(output, prompt)
+    output.rule()
+    output.text(estimate_words(estimate, chosen.name))
+    output.text("Nothing was sent.")
+    output.result({
+        "endpoint": chosen.name,
+        "prompts": [prompt.messages for prompt in estimate.prompts],
+        "tokens_in": estimate.tokens_in,
+        "dollars": estimate.dollars,
+        "most_dollars": estimate.most,
+    })  # fmt: skip
 
 
-def explain_by_llm(console: Console, network: Network, asked: Asked) -> list[Explained]:
+def explain_by_llm(output: Output, network: Network, asked: Asked) -> list[Explained]:
     """Lets a language model describe a network, within a budget, and shows what it costs.
 
     Raises:
@@ -93,7 +101,7 @@ def explain_by_llm(console: Console, network: Network, asked: Asked) -> list[Exp
     from partwise.stages import explain_run
 
     chosen, ledger = chosen_endpoint(asked.llm), Ledger(asked.max_cost)
-    with _Bars() as bars:
+    with output.bars() as bars:
         writer = _writer(network, chosen, ledger, asked, bars)
         try:
             explained = explain_run(
@@ -103,9 +111,9 @@ def explain_by_llm(console: Console, network: Network, asked: Asked) -> list[Exp
             )
         except NotConfirmedError:
             bars.stop()
-            _say(console, "Nothing was sent.")
+            output.text("Nothing was sent.")
             raise typer.Exit(1) from None
-    _say(console, f"{chosen.name}: {spent_words(ledger)}")
+    output.text(f"{chosen.name}: {spent_words(ledger)}")
     return explained
 
 
@@ -128,7 +136,7 @@ def estimate_words(estimate: Estimate, name: str) -> str:
 
 
 def _writer(
-    network: Network, chosen: Chosen, ledger: Ledger, asked: Asked, bars: _Bars
+    network: Network, chosen: Chosen, ledger: Ledger, asked: Asked, bars: Bars
 ) -> LLMWriter:
     from partwise.explain import LLMWriter
     from partwise.explain.endpoints import DEFAULT_LIMITS
@@ -161,43 +169,7 @@ def _cache(network: Network) -> Path:
     return network.directory / LLM_CACHE
 
 
-def _print_prompt(console: Console, prompt: Prompt) -> None:
+def _print_prompt(output: Output, prompt: Prompt) -> None:
     for each in prompt.messages:
-        console.print(f"[bold]{each['role']}[/]")
-        _say(console, each["content"] + "\n")
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-class _Bars:
-    """Live bars with a figure each: tokens and money."""
-
-    def __init__(self) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description:14}"),
-            BarColumn(bar_width=30),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> _Bars:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def show(self, name: str, done: int, total: int, figures: str = "") -> None:
-        """Moves a bar; the first call draws it."""
-        self._progress.start()
-        if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(name, total=total, figures="")
-        self._progress.update(self._tasks[name], completed=done, total=total, figures=figures)
-
-    def stop(self) -> None:
-        """Leaves the bars as they are, until one moves again."""
-        self._progress.stop()
+        output.print(f"[bold]{each['role']}[/]")
+        output.text(each["content"] + "\n")
