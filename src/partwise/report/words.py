@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 from markupsafe import Markup
+
+from partwise.errors import ProgramError
+from partwise.programs.language import parse_program
+from partwise.programs.wording import in_words
 
 NOTHING = "–"
 HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn"}
@@ -100,13 +103,16 @@ def _minus(text: str) -> str:
 
 
 def named_program(text: str, inputs: Sequence[str]) -> str:
-    """A program for people: `x57` becomes the input's own name.
+    """A program for people: one rule a line, with inputs by name; as it is if it is no program.
 
-    >>> named_program("1 if x1 > 0.5 else x12", ["age", "pixel 3,9"])
-    '1 if [pixel 3,9] > 0.5 else x12'
+    >>> print(named_program("1 if x1 > 0.5 else x12", ["age", "pixel 3,9"]))
+    1 when [pixel 3,9] is above 0.5;
+    else x12
     """
-    return re.sub(
-        r"\bx(\d+)\b",
-        lambda match: f"[{inputs[k]}]" if (k := int(match[1])) < len(inputs) else match[0],
-        text,
-    )
+    called = {f"x{k}": f"[{name}]" for k, name in enumerate(inputs)}
+    try:
+        words = in_words(parse_program(text), called, "it")
+    except ProgramError:
+        return text
+    return words.removeprefix("it is ").replace("; ", ";\n")
+
