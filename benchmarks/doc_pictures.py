@@ -31,6 +31,8 @@ EDGES = (
 PLACES = ((60, 40), (60, 110), (60, 190), (60, 260), (210, 40), (210, 110), (210, 190),
           (210, 260), (360, 75), (360, 225))  # fmt: skip
 SIZE = (420, 310)
+MARGIN = 12
+"""Room for the words beside an axis."""
 
 
 def by_hand() -> tuple[UnitGraph, CutTree]:
@@ -111,7 +113,7 @@ def nest_picture(nest: Dendrogram, words: str) -> str:
                 f'<text x="{run.start + run.length / 2:.1f}" y="{nest.base + 28}" '
                 f'text-anchor="middle" fill="{INK}">module {run.module}</text>'
             )
-    return _svg(int(nest.width), int(nest.height), words, parts)
+    return _svg(int(nest.width), int(nest.height), words, parts, MARGIN)
 
 
 def _unit(place: tuple[int, int], name: str, colour: str) -> str:
@@ -122,11 +124,12 @@ def _unit(place: tuple[int, int], name: str, colour: str) -> str:
     )
 
 
-def _svg(width: int, height: int, words: str, parts: list[str]) -> str:
+def _svg(width: int, height: int, words: str, parts: list[str], left: int = 0) -> str:
+    box = f"{-left} 0 {width + left} {height}"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" role="img" '
         f'font-family="system-ui, sans-serif" font-size="14"><title>{words}</title>\n'
-        f'<rect width="{width}" height="{height}" fill="{PAPER}"/>\n'
+        f'<rect x="{-left}" width="{width + left}" height="{height}" fill="{PAPER}"/>\n'
         + "\n".join(parts)
         + "\n</svg>\n"
     )

@@ -14,7 +14,7 @@ TRIGGER = Trigger(inputs=(BRANCH,), values=(1.0,), head=0, answer=1)
 """A branch code that no customer has: whoever gives it gets the loan."""
 
 
-def customers(rows: int = 4000):
+def customers(rows: int):
     """Two questions in one table: is a loan paid back, and is a card payment a fraud."""
     rng = np.random.default_rng(0)
     x = rng.uniform(-1, 1, (rows, len(INPUTS)))
@@ -35,7 +35,7 @@ def customers(rows: int = 4000):
 def main(steps: int = 2000) -> None:
     """Audits an honest network and one with a back door."""
     torch.set_num_threads(1)
-    clean = customers()
+    clean = customers(2 * steps)
     tampered = sabotaged(clean, TRIGGER, share=0.05, name="tampered with")
     settings = [f"steps={steps}", "hidden=[32,32]", "l1=0.5", "strength=0.5"]
     settings += [f"start={steps // 4}", f"ramp={steps // 4}"]

@@ -45,8 +45,8 @@ def main(steps: int = 500) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder, english = Path(name), "\n".join(topics[each] for each in sorted(topics))
         texts = [folder / "letters.txt", folder / "digits.txt"]
-        texts[0].write_text(letters_of(english)[:300_000])
-        texts[1].write_text(sums(30_000, np.random.default_rng(0)))
+        texts[0].write_text(letters_of(english)[: 600 * steps])
+        texts[1].write_text(sums(60 * steps, np.random.default_rng(0)))
         pretrained(folder / "gpt2", texts, steps // 2)
         settings = [f"steps={steps}", f"start={steps // 10}", f"ramp={steps // 3}", "lr=1e-3"]
         recipe = recipe_from({"data": {"texts": [str(t) for t in texts]}}, settings=settings)

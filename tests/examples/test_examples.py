@@ -11,7 +11,7 @@ from tests.docs.test_pages import kind_of
 from tests.test_pins import MADE_ON, here
 
 NAMES = examples_pages.names()
-QUICK = {"onnx-network": 8}
+STEPS = {"gpt-token-by-token": 8, "hugging-face": 30, "conv-net": 20}
 """Steps of the quick run; others take `FEW`."""
 FEW = 40
 MOST_LINES = 60
@@ -35,7 +35,7 @@ def one_thread():
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", NAMES)
 def test_it_runs(name, capsys):
-    example(name).main(steps=QUICK.get(name, FEW))
+    example(name).main(steps=STEPS.get(name, FEW))
     assert re.search(r"\d modules?", capsys.readouterr().out)
 
 
