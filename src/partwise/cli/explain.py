@@ -54,6 +54,14 @@ def explain(
     concurrency: Annotated[
         int, typer.Option(help="Prompts that --llm sends at once.", min=1, max=64)
     ] = 4,
+    judge: Annotated[
+        bool,
+        typer.Option(
+            "--judge",
+            help="Let --llm also score its words: it reads name and sentence and rates which "
+            "held-out samples need the module. Sends more prompts than the estimate counts.",
+        ),
+    ] = False,
     show_evidence: Annotated[
         str | None,
         typer.Option(
@@ -83,9 +91,10 @@ def explain(
     Example: partwise explain net.safetensors --data rows.csv --target price --out runs/mine
     """
     output = Output(as_json, quiet)
-    asked = None if llm is None else writing.Asked(llm, max_cost, yes, concurrency)
-    if asked is None and dry_run:
-        raise RecipeError("--dry-run is about a language model; say which with --llm")
+    asked = None if llm is None else writing.Asked(llm, max_cost, yes, concurrency, judge)
+    if asked is None and (dry_run or judge):
+        wrong = "--dry-run" if dry_run else "--judge"
+        raise RecipeError(f"{wrong} is about a language model; say which with --llm")
     if asked is not None:
         writing.check(asked.llm)
     network = Reading(path, text, context, data, target, factory, out).network(output)

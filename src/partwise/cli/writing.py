@@ -28,12 +28,14 @@ class Asked:
         max_cost: most US dollars that may be spent; None for any amount.
         yes: whether the estimate needs no confirmation.
         concurrency: how many prompts are sent at once.
+        is_judge: whether the model scores its words as well.
     """
 
     llm: str
     max_cost: float | None = None
     yes: bool = False
     concurrency: int = 4
+    is_judge: bool = False
 
 
 def check(llm: str) -> None:
@@ -56,7 +58,9 @@ def show_evidence(output: Output, network: Network, part: str) -> None:
     from partwise.explain.prompts import description_prompt
     from partwise.stages import run_work
 
-    found = {"-".join(map(str, each.modules)): each for each in run_work(network).subjects}
+    with output.waiting("gather evidence"):
+        work = run_work(network)
+    found = {"-".join(map(str, each.modules)): each for each in work.subjects}
     if part not in found:
         raise DataError(f"there is no part {part[:40]!r}; there are {', '.join(found)}")
     prompt = description_prompt(found[part])
@@ -73,7 +77,9 @@ def dry_run(output: Output, network: Network, llm: str) -> None:
 
     chosen = chosen_endpoint(llm)
     writer = LLMWriter(chosen.rehearsed(_cache(network)), price=chosen.price)
-    estimate = writer.estimate(run_work(network))
+    with output.waiting("gather evidence"):
+        work = run_work(network)
+    estimate = writer.estimate(work)
     for number, prompt in enumerate(estimate.prompts, 1):
         place = f"prompt {number} of {len(estimate.prompts)}"
         output.rule(f"{place}: about {likely_tokens(prompt):,} tokens")
@@ -108,6 +114,7 @@ def explain_by_llm(output: Output, network: Network, asked: Asked) -> list[Expla
                 network,
                 writer,
                 on_step=lambda done, total: bars.show("describe", done, total, spent_words(ledger)),
+                is_judged=asked.is_judge,
             )
         except NotConfirmedError:
             bars.stop()

@@ -63,7 +63,7 @@ def samples_of(subject: Subject, most: int, seed: int = 0) -> Samples:
     """Samples drawn at the rate at which they occur, none twice."""
     total = len(subject.rows("final").y) * len(subject.data.heads)
     rng = np.random.default_rng((seed, 5))
-    return Samples(subject, np.sort(rng.permutation(total)[:most]))
+    return Samples(subject, rng.permutation(total)[:most])
 
 
 def shown(subject: Subject, place: int, mark: Sequence[int] = ()) -> str:
