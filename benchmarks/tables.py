@@ -12,6 +12,7 @@ from statistics import mean
 
 from benchmarks.ablate import rules_table
 from benchmarks.audit_data import DESIGN
+from benchmarks.blind_reader import reader_table
 from benchmarks.model_zoo import zoo_table
 from benchmarks.modularity_methods import SETTINGS
 from benchmarks.records import RESULTS, Record, Row, read_record
@@ -332,6 +333,7 @@ TABLES: list[tuple[str, str, str, Callable[[Record], str]]] = [
     ("README.md", "demo-table", "demo.jsonl", demo_table),
     ("README.md", "summary-table", "demo.jsonl", demo_summary_table),
     ("docs/index.md", "summary-table", "demo.jsonl", demo_summary_table),
+    ("docs/design/words.md", "reader-table", "blind_reader.jsonl", reader_table),
     ("docs/design/verdicts.md", "coverage-table", "coverage.jsonl", coverage_table),
     ("docs/design/audit.md", "audit-table", "audit_basics.jsonl", audit_table),
     ("docs/design/modules.md", "stability-table", "module_stability.jsonl", stability_table),
