@@ -1,11 +1,11 @@
 """Compile and cache every cut-tree kernel: `python -m partwise.cuttree.warm`.
 
-Run by `make` after installing, and by hand after a kernel was edited: numba notices a change
-in a kernel's own file, not in the files of the kernels that it calls.
+Run by `make` for developers, after `partwise.warm`: it adds graphs in single precision.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +23,16 @@ from partwise.graph.unit_graph import UnitGraph
 _PATTERNS = ("*.nbi", "*.nbc")
 
 
-def forget_kernels() -> None:
-    """Delete the kernels cached beside this package's sources."""
-    cache = Path(__file__).parent / "__pycache__"
+def forget_kernels(folder: Path) -> None:
+    """Delete the kernels cached beside the sources in a folder and the folders in it."""
     for pattern in _PATTERNS:
-        for file in cache.glob(pattern):
+        for file in folder.rglob(f"__pycache__/{pattern}"):
             file.unlink(missing_ok=True)
 
 
-def compile_kernels() -> None:
+def compile_kernels(dtypes: Iterable[type] = (np.float64, np.float32)) -> None:
     """Run every kernel once on each type of capacity it is compiled for."""
-    for dtype in (np.float64, np.float32):
+    for dtype in dtypes:
         graph = _three_clusters(dtype)
         tree = cut_tree(graph, threads=2)
         assert tree.min_cut(0, 4) == 0.5
@@ -54,5 +53,4 @@ def _three_clusters(dtype: type) -> UnitGraph:
 
 
 if __name__ == "__main__":
-    forget_kernels()
     compile_kernels()
