@@ -14,7 +14,6 @@ from benchmarks.ablate import rules_table
 from benchmarks.audit_data import DESIGN
 from benchmarks.blind_reader import reader_table
 from benchmarks.model_zoo import zoo_table
-from benchmarks.modularity_methods import SETTINGS
 from benchmarks.records import RESULTS, Record, Row, read_record
 from partwise.loss.budget_finder import COACTIVITY
 
@@ -178,34 +177,6 @@ def idle_table(record: Record) -> str:
     return "\n".join(lines)
 
 
-def choices_table(record: Record) -> str:
-    """Mean loss of each variant of the penalty at each task, as a Markdown table."""
-    cells: dict[str, dict[str, list[Row]]] = {}
-    for row in record.rows:
-        cells.setdefault(row["variant"], {}).setdefault(row["task"], []).append(row)
-    tasks = list(dict.fromkeys(row["task"] for row in record.rows))
-    lines = [f"| final loss, mean | seeds | {' | '.join(tasks)} | right |"]
-    lines.append("|" + " --- |" * (len(tasks) + 3))
-    for variant, own in cells.items():
-        seeds = sorted({row["seed"] for rows in own.values() for row in rows})
-        means = [f"{mean(r['final_loss'] for r in own[t]):.3g}" if t in own else "" for t in tasks]
-        all_rows = [row for rows in own.values() for row in rows]
-        right = sum(
-            row["modules"] == SETTINGS[row["task"]].modules and row["purity"] >= 0.97
-            for row in all_rows
-        )
-        lines.append(
-            f"| {variant} | {_range(seeds)} | {' | '.join(means)} | {right} of {len(all_rows)} |"
-        )
-    return "\n".join(lines)
-
-
-def _range(seeds: list[int]) -> str:
-    """Sorted seeds in words: from the first to the last, and how many if not all between."""
-    gaps = len(seeds) <= seeds[-1] - seeds[0]
-    return f"{len(seeds)} of " * gaps + f"{seeds[0]} to {seeds[-1]}"
-
-
 def first_partitions_table(record: Record) -> str:
     """Networks whose first partition would have outputs on the wrong side, as a Markdown table."""
     looks: dict[int, list[list[Row]]] = {}
@@ -342,10 +313,7 @@ TABLES: list[tuple[str, str, str, Callable[[Record], str]]] = [
     ("docs/design/idle.md", "idle-table", "idle_interfaces.jsonl", idle_table),
     ("docs/design/penalty.md", "step-table", "penalty_overhead.jsonl", step_table),
     ("docs/design/penalty-rules.md", "rules-table", "ablate.jsonl", rules_table),
-    (NOTES, "choices-table", "penalty_choices.jsonl", choices_table),
-    (NOTES, "reads-table", "reads_choices.jsonl", choices_table),
     (NOTES, "first-table", "first_partitions.jsonl", first_partitions_table),
-    (NOTES, "partition-table", "partition_choices.jsonl", choices_table),
 ]
 """A file, the mark of its table, the record, and what makes the one from the other."""
 
