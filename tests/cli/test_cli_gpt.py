@@ -1,8 +1,12 @@
 import json
+import logging
 import re
 import resource
 import string
+import sys
+import warnings
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -97,31 +101,64 @@ def flat(text):
     return " ".join(text.split())
 
 
-def test_a_gpt_is_trained_resumed_and_compared(folder, run, monkeypatch, capsys):
+@pytest.fixture
+def plain(folder, monkeypatch, capsys):
+    """The plain twin's run, made once."""
+    out, off = folder / "plain", ("--set", "strength=0", "--set", "mask_share=0")
+    if not out.exists():
+        done = partwise(
+            monkeypatch, capsys, "train", *texts(folder), *SETTINGS, *off, "--out", out, "--seed", 1
+        )
+        assert done[0] == 0, done[2]
+    return out
+
+
+@pytest.fixture
+def blimp(folder):
+    """Items of a task."""
+    items = [{"sentence_good": "the best", "sentence_bad": "eht tseb"}] * 3
+    (folder / "blimp.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    return folder / "blimp.jsonl"
+
+
+def noisy_scores(model, tokenizer, tasks, folder, limit):
+    """What stands for the harness: every item right, and all kinds of noise."""
+    print("progress")
+    print("progress", file=sys.stderr)
+    logging.getLogger("lm_eval.evaluator").error("noise")
+    warnings.warn("noise", UserWarning, stacklevel=1)
+    return {task: np.ones(3) for task in tasks}
+
+
+def test_a_gpt_is_trained_resumed_and_compared(folder, run, plain, blimp, monkeypatch, capsys):
     assert {path.name for path in (run / "model").iterdir()} == {
         "config.json",
         "model.safetensors",
         "vocabulary.json",
     }
     assert partwise(monkeypatch, capsys, "train", "--resume", run)[0] == 0
-    plain = folder / "plain"
-    off = ("--set", "strength=0", "--set", "mask_share=0")
-    done = partwise(
-        monkeypatch, capsys, "train", *texts(folder), *SETTINGS, *off, "--out", plain, "--seed", 1
-    )
-    assert done[0] == 0, done[2]
-    items = [{"sentence_good": "the best", "sentence_bad": "eht tseb"}] * 3
-    (folder / "blimp.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
-    monkeypatch.setattr("warnings.showwarning", lambda *_, **__: None)
-    code, said, error = partwise(
-        monkeypatch, capsys, "eval", run, "--baseline", plain, "--task", folder / "blimp.jsonl"
-    )
+    monkeypatch.setattr("partwise.runs.evaluation.harness_scores", noisy_scores)
+    given = ("eval", run, "--baseline", plain, "--task", blimp)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        code, said, error = partwise(monkeypatch, capsys, *given)
     assert (code, error) == (0, "")
     assert "run beside" in flat(said)
     assert re.search(r"loss, nats per token │ +\d\.\d{3} │ +\d\.\d{3} │ +[+-]\d\.\d{3}", said)
     assert "blimp_local: 3 items cannot tell which of the two answers more" in flat(said)
     assert json.loads((run / "capability.json").read_text())["tasks"]["blimp_local"]
+
+
+@pytest.mark.slow
+def test_the_harness_makes_no_noise(folder, run, plain, blimp, monkeypatch, capsys):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
+    given = ("eval", run, "--baseline", plain, "--task")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert partwise(monkeypatch, capsys, *given, blimp)[::2] == (0, "")
+    code, _, error = partwise(monkeypatch, capsys, *given, "no-such-task")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "cannot score no-such-task" in error
 
 
 def test_a_pretrained_model_is_finetuned_and_compared_with_its_start(folder, monkeypatch, capsys):
@@ -174,7 +211,6 @@ def bad_calls(folder, run):
         ("eval", run, "--baseline", folder / "gone"): "no checkpoint of a run",
         ("eval", folder / "empty"): "no checkpoint of a run",
         ("eval", run, "--baseline", run, "--task", folder / "trivia.jsonl"): "known files are",
-        ("eval", run, "--baseline", run, "--task", "no-such-task"): "cannot score no-such-task",
     }
 
 

@@ -62,11 +62,15 @@ class Output:
 
     @contextlib.contextmanager
     def bars(self) -> Iterator[Bars]:
-        """Live bars on standard error; none for the quiet."""
-        bars = Bars(shown=not self.quiet)
+        """Live bars on standard error; for the quiet none, and none of the library's remarks."""
+        bars, remarks = Bars(shown=not self.quiet), logging.getLogger("partwise")
+        level = remarks.level
         try:
+            if self.quiet:
+                remarks.setLevel(logging.ERROR)
             yield bars
         finally:
+            remarks.setLevel(level)
             bars.stop()
 
     @contextlib.contextmanager

@@ -141,15 +141,15 @@ def _table_body(data: Path | None, targets: list[str]) -> str:
     lines = [f"file = {json.dumps(str(data), ensure_ascii=False)}"]
     if targets:
         lines.append(f"targets = {json.dumps(targets, ensure_ascii=False)}")
-    lines.append(f'target_kind = "{kind}" # or "classes", "binary", "value"')
+    lines.append(f'target_kind = "{kind}"  # one of "classes", "binary", "value"')
     return TABLE_DATA.format(source="\n".join(lines)) + TABLE_REST
 
 
 def _refuse_wrong_table(data: Path) -> None:
     if not data.is_file():
-        raise DataError(f"there is no file {data}; give a table, {' or '.join(TABLES)}")
+        raise DataError(f"there is no file {data}; give a table, {', '.join(TABLES)}")
     if data.suffix not in TABLES:
-        raise DataError(f"{data} is no table that can be read; give {' or '.join(TABLES)}")
+        raise DataError(f"{data} is no table that can be read; give {', '.join(TABLES)}")
 
 
 def _refuse_wrong_targets(data: Path, targets: list[str], columns: dict[str, list[str]]) -> None:

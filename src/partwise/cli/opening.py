@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from partwise.errors import CheckpointError
 
 if TYPE_CHECKING:
     from partwise.cli.console import Output
@@ -21,6 +25,18 @@ SETTINGS = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 """What libraries read when they are imported."""
+
+
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+NO_NETWORKS = {
+    ".csv": "a table and no network; name the network first, and the table with --data",
+    ".npz": "a table and no network; name the network first, and the table with --data",
+    ".parquet": "a table and no network; name the network first, and the table with --data",
+    ".toml": "a recipe and no network; partwise train makes one by it",
+    ".jsonl": "a text and no network; name the network first, and the text with --text",
+    ".py": "a program and no network; name a file of weights, and the program with --factory",
+}
+"""What people name in a network's place, and what they mean."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +77,7 @@ class Reading:
 
 def opened(output: Output, path: str, layers: str | None = None, **options: Any) -> Network:
     """The network of a run, a file or a pretrained model, with what the options say of it."""
+    refuse_wrong_file(Path(path))
     with output.waiting("open the network"):
         quiet_libraries()
         from partwise.stages import open_network
@@ -68,6 +85,22 @@ def opened(output: Output, path: str, layers: str | None = None, **options: Any)
         one_thread()
         order = None if layers is None else [name.strip() for name in layers.split(",")]
         return open_network(path, order, **options)
+
+
+def refuse_wrong_file(path: Path) -> None:
+    """Refuses what cannot be a network, before anything is loaded.
+
+    Raises:
+        CheckpointError: if it is missing, and no hub's name, or a file of another kind.
+    """
+    if path.is_file() and path.suffix in NO_NETWORKS:
+        raise CheckpointError(f"{path} is {NO_NETWORKS[path.suffix]}")
+    if path.exists() or (HUB_NAME.fullmatch(str(path)) and not path.parent.is_dir()):
+        return
+    beside = sorted(each.name for each in path.parent.iterdir()) if path.parent.is_dir() else []
+    near = get_close_matches(path.name, beside, 1)
+    way_out = f"did you mean {path.parent / near[0]}?" if near else "partwise runs lists runs"
+    raise CheckpointError(f"no checkpoint at {path}: there is no such file or directory; {way_out}")
 
 
 def one_thread() -> None:

@@ -167,8 +167,9 @@ def _claims(path: Path) -> str | None:
 def _compare(output: Output, places: Sequence[Path]) -> None:
     rows = [_summary(_run(place)) for place in places]
     recipes = recipe_differences(places)
-    figures = {name: [row[name] for row in rows] for name in FIGURES}
-    table = Table(title="What differs between the recipes, and what came of it")
+    known = {name: [row[name] for row in rows] for name in FIGURES}
+    figures = {name: values for name, values in known.items() if any(map(_figure, values))}
+    table = Table(title="Recipes and figures")
     for column in ("", *map(str, places)):
         table.add_column(escape(column), overflow="fold")
     for key, values in recipes.items():
@@ -198,7 +199,7 @@ def recipe_differences(places: Sequence[Path]) -> dict[str, list[Any]]:
     known = [_flat(recipe_fields(read_run_recipe(place))) for place in places]
     keys = dict.fromkeys(key for each in known for key in each)
     values = {key: [each.get(key) for each in known] for key in keys}
-    return {key: row for key, row in values.items() if any(each != row[0] for each in row[1:])}
+    return {key: row for key, row in values.items() if len(set(map(_setting, row))) > 1}
 
 
 def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -22,7 +22,7 @@ from partwise.train.run_files import read_run_recipe
 
 ROWS = 4000
 """Held-out rows at most."""
-RIGHT = "right answers"
+RIGHT = "accuracy"
 
 
 def is_table(path: Path) -> bool:

@@ -65,6 +65,7 @@ def start(output: Output, path: Path, recipe: Recipe) -> None:
     """Trains by a recipe, into a new directory."""
     from partwise.train import start_run
 
+    refuse_taken(path)
     _train(output, path, recipe, partial(start_run, path, recipe))
 
 

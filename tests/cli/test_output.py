@@ -1,0 +1,98 @@
+"""`--json`, `--quiet`, interruptions, and completion."""
+
+import inspect
+import json
+
+import pytest
+import typer
+from safetensors.torch import save_file
+from test_cli import RECIPE, partwise
+
+from partwise.cli import VERBS, app
+from partwise.train.network import mlp
+
+QUICK = ("--set", "steps=40")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A tiny run, made quietly."""
+    folder = tmp_path_factory.mktemp("output")
+    (folder / "recipe.toml").write_text(RECIPE)
+    done = partwise("train", folder / "recipe.toml", "--out", folder / "run", "--json", "--quiet")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["step"] == 40
+    return folder / "run"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_command_has_json_and_quiet(verb):
+    group = typer.main.get_command(app)
+    options = {name for each in group.commands[verb].params for name in each.opts}
+    assert {"--json", "--quiet"} <= options
+    assert "Example: partwise" in inspect.getdoc(VERBS[verb])
+
+
+KEYS = {
+    "cut": {"modules", "words", "significance"},
+    "explain": {"parts", "claims", "composition"},
+    "audit": {"outcome", "modules", "repair"},
+    "report": {"report"},
+}
+
+
+def test_results_are_one_object_on_standard_output(run):
+    for verb, keys in KEYS.items():
+        done = partwise(verb, run, "--json", "-q")
+        assert done.returncode in ((0, 1, 3) if verb == "audit" else (0,)), done.stderr
+        assert done.stderr == ""
+        found = json.loads(done.stdout)
+        assert found.keys() >= keys
+    saved = [json.loads(line) for line in (run / "descriptions.jsonl").read_text().splitlines()]
+    assert json.loads(partwise("explain", run, "--json", "-q").stdout)["parts"] == saved
+
+
+def test_prompts_are_an_object_too(run):
+    shown = json.loads(partwise("explain", run, "--show-evidence", "0", "--json").stdout)
+    assert shown["messages"][0]["role"] == "system"
+    dry = json.loads(partwise("explain", run, "--llm", "mock", "--dry-run", "--json").stdout)
+    assert dry["tokens_in"] > 0
+
+
+def test_errors_leave_standard_output_empty(tmp_path):
+    done = partwise("cut", tmp_path / "gone", "--json")
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_the_quiet_see_results_and_no_hints(tmp_path):
+    save_file(mlp([4, 6, 2]).state_dict(), tmp_path / "m.safetensors")
+    loud, quiet = (partwise("cut", tmp_path / "m.safetensors", *q) for q in ((), ("--quiet",)))
+    assert "assumed; --activation names another" in loud.stdout
+    assert "find modules" in loud.stderr
+    assert quiet.stderr == ""
+    assert "assumed" not in quiet.stdout
+    assert "one module" in quiet.stdout
+
+
+def test_an_interruption_says_how_to_go_on(tmp_path, monkeypatch):
+    def interrupted(out, recipe, watch):
+        out.mkdir()
+        (out / "recipe.toml").write_text("")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("partwise.train.start_run", interrupted)
+    done = partwise("train", "digits-pair-plain", "--out", tmp_path / "run")
+    assert done.returncode == 130
+    assert done.stderr.splitlines()[-2:] == [
+        f"Go on with: partwise train --resume {tmp_path / 'run'}",
+        "partwise: interrupted",
+    ]
+
+
+def test_shells_complete_commands_and_recipes():
+    words = {"_PARTWISE_COMPLETE": "complete_bash", "COMP_CWORD": "1"}
+    done = partwise(**words, COMP_WORDS="partwise fin")
+    assert (done.returncode, done.stdout.split()) == (0, ["finetune"])
+    words["COMP_CWORD"] = "2"
+    done = partwise(**words, COMP_WORDS="partwise train digits-pair-b")
+    assert done.stdout.split() == ["digits-pair-budget"]
