@@ -28,8 +28,7 @@ def pretrained(place: Path, texts: list[Path], steps: int) -> None:
     streams = [torch.tensor(tokenizer(t.read_text())["input_ids"]) for t in texts]
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for _ in range(steps):
-        starts = [torch.randint(len(ids) - 33, (16,)) for ids in streams]
-        rows = [s[:, None] + torch.arange(33) for s in starts]
+        rows = [torch.randint(len(s) - 33, (16, 1)) + torch.arange(33) for s in streams]
         ids = torch.cat([ids[row] for ids, row in zip(streams, rows, strict=True)])
         model(ids, labels=ids).loss.backward()
         optimizer.step()
@@ -52,7 +51,8 @@ def main(steps: int = 500) -> None:
         recipe = recipe_from({"data": {"texts": [str(t) for t in texts]}}, settings=settings)
         finetune(folder / "run", str(folder / "gpt2"), texts, recipe)
         print(cut_run(open_network(folder / "run"))[1].modules, "modules")
-        print("held-out loss beside its start:", evaluate(folder / "run").loss.sentence())
+        change = evaluate(folder / "run").loss.sentence().split(":")[0]
+        print("held-out loss beside its start:", change)
         GPT2LMHeadModel.from_pretrained(folder / "run" / "model")  # loads without Partwise
 
 
