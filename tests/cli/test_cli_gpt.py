@@ -209,7 +209,7 @@ def bad_calls(folder, run):
         (*tune, folder / "gpt2", "--set", "context=9"): "longer than the model's context of 8",
         ("eval", run): "give a run to compare with",
         ("eval", run, "--baseline", folder / "gone"): "no checkpoint of a run",
-        ("eval", folder / "empty"): "no checkpoint of a run",
+        ("eval", folder / "empty"): "is no run; partwise runs lists runs",
         ("eval", run, "--baseline", run, "--task", folder / "trivia.jsonl"): "known files are",
     }
 

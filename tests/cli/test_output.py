@@ -89,6 +89,31 @@ def test_an_interruption_says_how_to_go_on(tmp_path, monkeypatch):
     ]
 
 
+def test_the_demo_prints_its_summary(tmp_path, monkeypatch):
+    from partwise.demo import Demo
+
+    twin = dict.fromkeys(("held_out_ce", "accuracy", "interface_frac", "cross_frac"), 0.5)
+    causal = {"causal_interface": 0.0, "causal_interface_worst": 0.0}
+    summary = {
+        "task": "digits-pair", "seed": 3, "seconds": 1.0, "plain": twin,
+        "modular": {**twin, **causal, "modules": 2, "purity": 1.0, "newman_q": 0.4,
+                    "newman_q_z": None},
+        "cut_tree": {"units": 9, "edges": 20, "build_s": 0.001},
+        "claims": {"supported": 4, "refuted": 1},
+        "audit": {"clean_flagged": False, "sabotaged_flagged": True, "guilty_module": 1,
+                  "attack_before": 1.0, "attack_after": 0.0, "accuracy_before": 0.9,
+                  "accuracy_after": 0.8},
+    }  # fmt: skip
+    made = Demo(summary, [], tmp_path / "report.html")
+    monkeypatch.setattr("partwise.demo.run_demo", lambda out, seed, watch: made)
+    done = partwise("demo", "--seed", "3")
+    assert done.returncode == 0
+    for words in ("digits-pair, seed 3", "sabotaged: module 1 guilty", "2 (1.000)", "report.html"):
+        assert words in done.stdout
+    found = json.loads(partwise("demo", "--json").stdout)
+    assert found == {**summary, "report": str(tmp_path / "report.html")}
+
+
 def test_shells_complete_commands_and_recipes():
     words = {"_PARTWISE_COMPLETE": "complete_bash", "COMP_CWORD": "1"}
     done = partwise(**words, COMP_WORDS="partwise fin")

@@ -21,6 +21,12 @@ MOVES = {
     "a file that is none": (("cut", "net.safetensor"), "did you mean net.safetensors?"),
     "a run that is none": (("report", "gone"), "no such file or directory; partwise runs lists"),
     "no data": (("explain", "net.safetensors", "--out", "o"), "give --data, or a run's directory"),
+    "no such recipe": (("train", "my.toml"), "no recipe at my.toml; did you mean mine.toml?"),
+    "a typo in a recipe": (("train", "digits-pair-plan"), "did you mean digits-pair-plain?"),
+    "nothing to go on with": (("train", "--resume", "rum"), "rum is no run; did you mean run?"),
+    "nothing to evaluate": (("eval", "taken"), "taken is no run; partwise runs lists runs, partwi"),
+    "no directory": (("runs", "takem"), "there is no directory takem; did you mean taken?"),
+    "an option for a command": (("version",), "did you mean '--version'?"),
     "no recipe": (("train",), "partwise init writes, or one of the built-in recipes: digits-"),
     "no text": (("train", "--model", "gpt"), "name at least one UTF-8 file with --text"),
     "a taken output": (("train", "mine.toml", "--out", "taken"), "choose another output"),
@@ -101,4 +107,14 @@ def test_labels_that_a_split_lacks_are_told(folder, monkeypatch, tmp_path):
 def test_help_says_the_exit_codes():
     said = " ".join(partwise("--help").stdout.split())
     assert " ".join(EXIT_CODES.split()) in said
-    assert partwise().stdout == partwise("--help").stdout
+    assert partwise().stdout == partwise("-h").stdout == partwise("--help").stdout
+
+
+def test_a_place_that_cannot_be_used_is_one_line(monkeypatch, tmp_path):
+    def refused(place):
+        raise PermissionError(13, "Permission denied", str(place))
+
+    monkeypatch.setattr("partwise.cli.runs.found_runs", refused)
+    done = partwise("runs", tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"partwise: no permission to use {tmp_path}; choose another place\n"

@@ -55,6 +55,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     pretty_exceptions_show_locals=False,
     epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
 for _name, _verb in VERBS.items():
     app.command(_name)(_verb)
@@ -77,6 +78,8 @@ def _code(arguments: list[str]) -> int:
         code = app(arguments, prog_name="partwise", standalone_mode=False)
     except PartwiseError as error:
         return complain(str(error), WRONG)
+    except PermissionError as error:
+        return complain(f"no permission to use {error.filename}; choose another place", WRONG)
     except USAGE_ERROR as error:
         return complain(usage_words(error), WRONG)
     except (KeyboardInterrupt, typer.Abort):

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from partwise.cli.console import Output, silenced
-from partwise.cli.opening import one_thread, quiet_libraries
+from partwise.cli.opening import one_thread, quiet_libraries, refuse_no_run
 from partwise.cli.options import JsonOption, QuietOption, RunArgument
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def evaluate(
     Example: partwise eval runs/modular --baseline runs/plain --interface
     """
     output = Output(as_json, quiet)
+    refuse_no_run(run)
     quiet_libraries()
     with output.waiting("evaluate"), silenced():
         found = _comparison(run, baseline, task or [], limit, interface)

@@ -27,6 +27,8 @@ SETTINGS = {
 """What libraries read when they are imported."""
 
 
+RUN_FILES = ("recipe.toml", "gpt.json")
+"""Either makes a directory a run; the latter in those of earlier versions."""
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 NO_NETWORKS = {
     ".csv": "a table and no network; name the network first, and the table with --data",
@@ -97,10 +99,27 @@ def refuse_wrong_file(path: Path) -> None:
         raise CheckpointError(f"{path} is {NO_NETWORKS[path.suffix]}")
     if path.exists() or (HUB_NAME.fullmatch(str(path)) and not path.parent.is_dir()):
         return
-    beside = sorted(each.name for each in path.parent.iterdir()) if path.parent.is_dir() else []
-    near = get_close_matches(path.name, beside, 1)
-    way_out = f"did you mean {path.parent / near[0]}?" if near else "partwise runs lists runs"
+    way_out = nearest(path) or "partwise runs lists runs"
     raise CheckpointError(f"no checkpoint at {path}: there is no such file or directory; {way_out}")
+
+
+def refuse_no_run(path: Path) -> None:
+    """Refuses what is no run's directory, before anything is loaded.
+
+    Raises:
+        CheckpointError: if it is none.
+    """
+    if not any((path / name).is_file() for name in RUN_FILES):
+        known = nearest(path) or "partwise runs lists runs, partwise train makes one"
+        raise CheckpointError(f"{path} is no run; {known}")
+
+
+def nearest(path: Path) -> str:
+    """What stands in the place of a missing file and has nearly its name, in words."""
+    if path.exists() or not path.parent.is_dir():
+        return ""
+    near = get_close_matches(path.name, sorted(each.name for each in path.parent.iterdir()), 1)
+    return f"did you mean {path.parent / near[0]}?" if near else ""
 
 
 def one_thread() -> None:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from partwise.cli.console import Output
 from partwise.cli.figures import held_out_loss
+from partwise.cli.opening import nearest, refuse_no_run
 from partwise.cli.options import JsonOption, QuietOption
 from partwise.errors import DataError, PartwiseError
 
@@ -56,7 +57,9 @@ def runs(
 
 
 def _list(output: Output, place: Path) -> None:
-    rows = [summary(path) for path in found_runs(place)]
+    found = found_runs(place)
+    with output.waiting("read the runs"):
+        rows = [summary(path) for path in found]
     table = Table(title=escape(f"Runs under {place}"))
     for column in ("run", "learns", "model", "penalty", "steps", "loss", "modules", "interface"):
         table.add_column(column, justify="left" if column in LEFT else "right")
@@ -97,7 +100,8 @@ def found_runs(place: Path) -> list[Path]:
         DataError: if there is no such directory, or no run under it.
     """
     if not place.is_dir():
-        raise DataError(f"there is no directory {place}; partwise train makes runs")
+        way_out = nearest(place) or "partwise train makes runs"
+        raise DataError(f"there is no directory {place}; {way_out}")
     found = []
     for folder, inner, files in os.walk(place):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
@@ -165,8 +169,11 @@ def _claims(path: Path) -> str | None:
 
 
 def _compare(output: Output, places: Sequence[Path]) -> None:
-    rows = [_summary(_run(place)) for place in places]
-    recipes = recipe_differences(places)
+    for place in places:
+        refuse_no_run(place)
+    with output.waiting("read the runs"):
+        rows = [_summary(place) for place in places]
+        recipes = recipe_differences(places)
     known = {name: [row[name] for row in rows] for name in FIGURES}
     figures = {name: values for name, values in known.items() if any(map(_figure, values))}
     table = Table(title="Recipes and figures")
@@ -181,14 +188,6 @@ def _compare(output: Output, places: Sequence[Path]) -> None:
     if not recipes:
         output.note("The recipes are the same.")
     output.result({"runs": rows, "recipe_differences": recipes})
-
-
-def _run(place: Path) -> Path:
-    from partwise.train.run_files import is_run
-
-    if not is_run(place):
-        raise DataError(f"{place} is no run; partwise runs lists those under a directory")
-    return place
 
 
 def recipe_differences(places: Sequence[Path]) -> dict[str, list[Any]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from partwise.cli.console import Output
+from partwise.cli.opening import nearest
 from partwise.cli.options import (
     JsonOption,
     QuietOption,
@@ -94,10 +96,24 @@ def named_recipe(output: Output, name: str | None, settings: Sequence[str]) -> R
             "give a recipe file, which partwise init writes, or one of the built-in recipes: "
             + ", ".join(recipe_names())
         )
+    is_file = Path(name).suffix == ".toml" or Path(name).exists()
+    _refuse_wrong_name(name, is_file)
     with output.waiting("load"):
         from partwise.train import built_in_recipe, read_recipe
-    is_file = Path(name).suffix == ".toml" or Path(name).exists()
     return read_recipe(Path(name), settings) if is_file else built_in_recipe(name, settings)
+
+
+def _refuse_wrong_name(name: str, is_file: bool) -> None:
+    """Refuses a recipe that there is not, before anything is loaded."""
+    if is_file and not Path(name).exists():
+        raise RecipeError(
+            f"no recipe at {name}; {nearest(Path(name)) or 'partwise init writes one'}"
+        )
+    known = recipe_names()
+    if not is_file and name not in known:
+        near = get_close_matches(name, known, 1)
+        way_out = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        raise RecipeError(f"no built-in recipe '{name[:40]}'; {way_out}")
 
 
 def _is_gpt(model: str | None, texts: Sequence[str]) -> bool:

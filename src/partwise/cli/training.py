@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from partwise.cli.console import Output, errors
 from partwise.cli.figures import training_words
-from partwise.cli.opening import one_thread, quiet_libraries
+from partwise.cli.opening import one_thread, quiet_libraries, refuse_no_run
 from partwise.errors import DataError, OutputError
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def start(output: Output, path: Path, recipe: Recipe) -> None:
 
 def go_on(output: Output, path: Path) -> None:
     """Goes on with a run that was interrupted."""
+    refuse_no_run(path)
     with output.waiting("load"):
         from partwise.train import RunDirectory, resume
     _train(output, path, RunDirectory(path).recipe(), partial(resume, path))

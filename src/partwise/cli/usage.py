@@ -39,8 +39,10 @@ def wrong_command(name: str, known: list[str]) -> str:
     "there is no command 'trian'; did you mean 'train'?"
     >>> wrong_command("x", ["train", "cut"])
     "there is no command 'x'; choose train, cut"
+    >>> wrong_command("version", ["train", "cut"])
+    "there is no command 'version'; did you mean '--version'?"
     """
-    near = get_close_matches(name, known, 1)
+    near = get_close_matches(name, [*known, "--help", "--version"], 1)
     way_out = f"did you mean '{near[0]}'?" if near else f"choose {', '.join(known)}"
     return f"there is no command '{name[:40]}'; {way_out}"
 
