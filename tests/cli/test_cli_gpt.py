@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 import re
 import resource
 import string
@@ -72,12 +73,12 @@ def save_checkpoint(path, model, tokenizer):
     tokenizer.save_pretrained(path)
 
 
-def partwise(monkeypatch, capsys, *arguments):
+def partwise(monkeypatch, capfd, *arguments):
     """Exit code, standard output and standard error of a call in this process."""
     monkeypatch.setattr("sys.argv", ["partwise", *map(str, arguments)])
     with pytest.raises(SystemExit) as done:
         main()
-    return done.value.code, *capsys.readouterr()
+    return done.value.code, *capfd.readouterr()
 
 
 def texts(folder):
@@ -85,12 +86,12 @@ def texts(folder):
 
 
 @pytest.fixture
-def run(folder, monkeypatch, capsys):
+def run(folder, monkeypatch, capfd):
     """A small GPT's run, made once by the command itself."""
     out = folder / "run"
     if not out.exists():
         code, said, error = partwise(
-            monkeypatch, capsys, "train", "--model", "gpt", *texts(folder), *SETTINGS, "--out", out
+            monkeypatch, capfd, "train", "--model", "gpt", *texts(folder), *SETTINGS, "--out", out
         )
         assert code == 0, error
         assert re.search(r"6 steps, held-out loss letters \d\.\d{3}, digits \d\.\d{3}", flat(said))
@@ -102,12 +103,12 @@ def flat(text):
 
 
 @pytest.fixture
-def plain(folder, monkeypatch, capsys):
+def plain(folder, monkeypatch, capfd):
     """The plain twin's run, made once."""
     out, off = folder / "plain", ("--set", "strength=0", "--set", "mask_share=0")
     if not out.exists():
         done = partwise(
-            monkeypatch, capsys, "train", *texts(folder), *SETTINGS, *off, "--out", out, "--seed", 1
+            monkeypatch, capfd, "train", *texts(folder), *SETTINGS, *off, "--out", out, "--seed", 1
         )
         assert done[0] == 0, done[2]
     return out
@@ -125,23 +126,24 @@ def noisy_scores(model, tokenizer, tasks, folder, limit):
     """What stands for the harness: every item right, and all kinds of noise."""
     print("progress")
     print("progress", file=sys.stderr)
+    os.write(2, b"progress")
     logging.getLogger("lm_eval.evaluator").error("noise")
     warnings.warn("noise", UserWarning, stacklevel=1)
     return {task: np.ones(3) for task in tasks}
 
 
-def test_a_gpt_is_trained_resumed_and_compared(folder, run, plain, blimp, monkeypatch, capsys):
+def test_a_gpt_is_trained_resumed_and_compared(run, plain, blimp, monkeypatch, capfd):
     assert {path.name for path in (run / "model").iterdir()} == {
         "config.json",
         "model.safetensors",
         "vocabulary.json",
     }
-    assert partwise(monkeypatch, capsys, "train", "--resume", run)[0] == 0
+    assert partwise(monkeypatch, capfd, "train", "--resume", run)[0] == 0
     monkeypatch.setattr("partwise.runs.evaluation.harness_scores", noisy_scores)
     given = ("eval", run, "--baseline", plain, "--task", blimp)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        code, said, error = partwise(monkeypatch, capsys, *given)
+        code, said, error = partwise(monkeypatch, capfd, *given)
     assert (code, error) == (0, "")
     assert "run beside" in flat(said)
     assert re.search(r"loss, nats per token │ +\d\.\d{3} │ +\d\.\d{3} │ +[+-]\d\.\d{3}", said)
@@ -150,27 +152,28 @@ def test_a_gpt_is_trained_resumed_and_compared(folder, run, plain, blimp, monkey
 
 
 @pytest.mark.slow
-def test_the_harness_makes_no_noise(folder, run, plain, blimp, monkeypatch, capsys):
+def test_the_harness_makes_no_noise(folder, run, plain, blimp, monkeypatch, capfd):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
+    monkeypatch.chdir(folder)  # the harness asks git for a commit
     given = ("eval", run, "--baseline", plain, "--task")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        assert partwise(monkeypatch, capsys, *given, blimp)[::2] == (0, "")
-    code, _, error = partwise(monkeypatch, capsys, *given, "no-such-task")
+        assert partwise(monkeypatch, capfd, *given, blimp)[::2] == (0, "")
+    code, _, error = partwise(monkeypatch, capfd, *given, "no-such-task")
     assert (code, error.count("\n")) == (2, 1)
     assert "cannot score no-such-task" in error
 
 
-def test_a_pretrained_model_is_finetuned_and_compared_with_its_start(folder, monkeypatch, capsys):
+def test_a_pretrained_model_is_finetuned_and_compared_with_its_start(folder, monkeypatch, capfd):
     out = folder / "finetuned"
     settings = (*TUNED, "--set", "lr=0.01")
     code, _, error = partwise(
-        monkeypatch, capsys, "finetune", "--model", folder / "gpt2", *texts(folder), *settings,
+        monkeypatch, capfd, "finetune", "--model", folder / "gpt2", *texts(folder), *settings,
         "--out", out,
     )  # fmt: skip
     assert code == 0, error
     AutoModelForCausalLM.from_pretrained(out / "model")
-    code, said, error = partwise(monkeypatch, capsys, "eval", out, "--json")
+    code, said, error = partwise(monkeypatch, capfd, "eval", out, "--json")
     assert (code, error) == (0, "")
     found = json.loads(said)
     assert found["loss"]["high"] < 0
@@ -215,9 +218,9 @@ def bad_calls(folder, run):
 
 
 @pytest.mark.filterwarnings("ignore")  # the libraries' own, on checkpoints without a head
-def test_bad_input_is_one_line_and_exit_code_2(folder, run, monkeypatch, capsys):
+def test_bad_input_is_one_line_and_exit_code_2(folder, run, monkeypatch, capfd):
     for arguments, words in bad_calls(folder, run).items():
-        code, said, error = partwise(monkeypatch, capsys, *arguments)
+        code, said, error = partwise(monkeypatch, capfd, *arguments)
         assert code == 2, (arguments, said, error)
         assert words in error, (arguments, error)
         assert error.count("partwise: ") == 1, error
@@ -226,7 +229,7 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, run, monkeypatch, capsys)
 
 
 def test_a_killed_gpt_run_resumes_with_the_same_bits(
-    folder, tmp_path, killed_at, monkeypatch, capsys
+    folder, tmp_path, killed_at, monkeypatch, capfd
 ):
     longer = (*SETTINGS, "--set", "steps=60", "--set", "checkpoint_every=20")
     start = ("train", "--model", "gpt", *texts(folder), *longer, "--out")
@@ -234,7 +237,7 @@ def test_a_killed_gpt_run_resumes_with_the_same_bits(
     files = [tmp_path / name / "checkpoint.safetensors" for name in ("killed", "whole")]
     assert int(load_file(files[0])["step"]) == 20
     for rest in (("train", "--resume", tmp_path / "killed"), (*start, tmp_path / "whole")):
-        assert partwise(monkeypatch, capsys, *rest)[0] == 0
+        assert partwise(monkeypatch, capfd, *rest)[0] == 0
     killed, whole = map(load_file, files)
     assert int(whole["step"]) == 60
     assert all(torch.equal(killed[name], whole[name]) for name in whole)
@@ -249,11 +252,11 @@ def no_large_files():
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_disk_that_is_full_is_one_line(folder, tmp_path, no_large_files, monkeypatch, capsys):
+def test_a_disk_that_is_full_is_one_line(folder, tmp_path, no_large_files, monkeypatch, capfd):
     monkeypatch.setenv("COLUMNS", "200")
     out = tmp_path / "run"
     start = ("train", "--model", "gpt", *texts(folder), *SETTINGS, "--out", out)
-    code, _, error = partwise(monkeypatch, capsys, *start)
+    code, _, error = partwise(monkeypatch, capfd, *start)
     assert code == 2
     assert f"cannot write {out / 'checkpoint.safetensors'}" in error
     assert "Traceback" not in error
@@ -265,8 +268,8 @@ def test_a_disk_that_is_full_is_one_line(folder, tmp_path, no_large_files, monke
 
 
 @pytest.mark.parametrize("command", ["finetune", "eval"])
-def test_help_of_gpt_commands_shows_an_example(command, monkeypatch, capsys):
-    code, said, _ = partwise(monkeypatch, capsys, command, "--help")
+def test_help_of_gpt_commands_shows_an_example(command, monkeypatch, capfd):
+    code, said, _ = partwise(monkeypatch, capfd, command, "--help")
     assert code == 0
     assert "Example: partwise" in said
 
@@ -279,29 +282,29 @@ STAGES = {
 }
 
 
-def test_every_verb_works_on_a_gpts_run(folder, run, monkeypatch, capsys):
+def test_every_verb_works_on_a_gpts_run(folder, run, monkeypatch, capfd):
     for verb, file in STAGES.items():
-        code, _, error = partwise(monkeypatch, capsys, verb, run)
+        code, _, error = partwise(monkeypatch, capfd, verb, run)
         assert code in ((0, 1, 3) if verb == "audit" else (0,)), (verb, error)
         assert (run / file).is_file(), verb
     other = folder / "other"
     read = ("--text", folder / "digits.txt", "--out", other)
-    assert partwise(monkeypatch, capsys, "explain", run, *read)[0] == 0
+    assert partwise(monkeypatch, capfd, "explain", run, *read)[0] == 0
     assert (other / "descriptions.jsonl").is_file()
 
 
-def test_every_verb_works_on_a_pretrained_directory(folder, monkeypatch, capsys):
+def test_every_verb_works_on_a_pretrained_directory(folder, monkeypatch, capfd):
     read = (folder / "gpt2", *texts(folder), "--out", folder / "read")
     for verb, file in STAGES.items():
-        code, _, error = partwise(monkeypatch, capsys, verb, *read)
+        code, _, error = partwise(monkeypatch, capfd, verb, *read)
         assert code in ((0, 1, 3) if verb == "audit" else (0,)), (verb, error)
         assert (folder / "read" / file).is_file(), verb
-    code, said, _ = partwise(monkeypatch, capsys, "cut", folder / "gpt2")
+    code, said, _ = partwise(monkeypatch, capfd, "cut", folder / "gpt2")
     assert code == 0
     assert "41 in tokens" in flat(said)
 
 
-def test_what_does_not_fit_a_language_model_ends_in_one_line(folder, run, monkeypatch, capsys):
+def test_what_does_not_fit_a_language_model_ends_in_one_line(folder, run, monkeypatch, capfd):
     (folder / "strange.txt").write_text("ЖЩЮ " * 500)
     read = ("--text", folder / "letters.txt")
     made = folder / "foreign"
@@ -318,6 +321,6 @@ def test_what_does_not_fit_a_language_model_ends_in_one_line(folder, run, monkey
         ("explain", run, "--data", "a.csv"): "leave out --data",
     }
     for arguments, words in calls.items():
-        code, _, error = partwise(monkeypatch, capsys, *arguments)
+        code, _, error = partwise(monkeypatch, capfd, *arguments)
         assert code == 2, arguments
         assert words in flat(error).splitlines()[-1], (arguments, error)

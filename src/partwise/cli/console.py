@@ -8,11 +8,12 @@ import io
 import json
 import logging
 import math
+import os
 import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -71,7 +72,7 @@ class Output:
             yield bars
         finally:
             remarks.setLevel(level)
-            bars.stop()
+            bars.close()
 
     @contextlib.contextmanager
     def waiting(self, stage: str) -> Iterator[None]:
@@ -89,13 +90,14 @@ class Bars:
 
     def __init__(self, shown: bool):
         self._shown = shown
+        self._file = _own_errors()
         self._progress = Progress(
             TextColumn("{task.description:24}"),
             BarColumn(bar_width=30),
             TextColumn("{task.percentage:>3.0f}%"),
             TextColumn("{task.fields[figures]}"),
             TimeRemainingColumn(),
-            console=Console(file=sys.stderr),
+            console=Console(file=self._file),
             refresh_per_second=PER_SECOND,
         )
         self._tasks: dict[str, TaskID] = {}
@@ -139,10 +141,23 @@ class Bars:
             self._progress.stop()
             self._started = False
 
+    def close(self) -> None:
+        """Ends all bars."""
+        self.stop()
+        if self._file is not sys.stderr:
+            self._file.close()
+
     def _start(self) -> None:
         if not self._started:
             self._progress.start()
             self._started = True
+
+
+def _own_errors() -> TextIO:
+    """Standard error; where that is a terminal, a way to it that `silenced` leaves open."""
+    if not sys.stderr.isatty():
+        return sys.stderr
+    return os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8", errors="replace")
 
 
 def figures_of(metrics: Mapping[str, Any]) -> str:
@@ -204,14 +219,29 @@ def told_warnings() -> Iterator[None]:
 
 @contextlib.contextmanager
 def silenced() -> Iterator[None]:
-    """Nothing that libraries print or log is heard; what they raise is."""
+    """Nothing that libraries and their processes print or log is heard; what they raise is."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
         with (
             contextlib.redirect_stdout(io.StringIO()),
             contextlib.redirect_stderr(io.StringIO()),
+            _descriptor_silenced(1),
+            _descriptor_silenced(2),
         ):
             yield
     finally:
         logging.disable(level)
+
+
+@contextlib.contextmanager
+def _descriptor_silenced(number: int) -> Iterator[None]:
+    """A file descriptor leads nowhere, for programs that libraries start as well."""
+    kept = os.dup(number)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), number)
+        yield
+    finally:
+        os.dup2(kept, number)
+        os.close(kept)
