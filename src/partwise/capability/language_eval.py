@@ -60,7 +60,7 @@ class PairedDifference:
         """What the samples can and cannot exclude, in words.
 
         >>> PairedDifference(0.04, 0.01, 0.07, 100, "nats per token").sentence()
-        'higher by 0.040 nats per token (0.010 to 0.070, 100 samples): no difference is excluded'
+        'higher by 0.040 nats per token (0.010 to 0.070, 100 samples): more than none'
         """
         way = "higher" if self.mean >= 0 else "lower"
         sign = 1 if self.mean >= 0 else -1
@@ -69,8 +69,8 @@ class PairedDifference:
         found += f"{self.samples} samples): "
         if self.low <= 0 <= self.high:
             widest = max(abs(self.low), abs(self.high))
-            return found + f"no difference cannot be excluded, one above {widest:.3f} can"
-        return found + "no difference is excluded"
+            return found + f"perhaps none, and at most {widest:.3f}"
+        return found + "more than none"
 
 
 @torch.no_grad()

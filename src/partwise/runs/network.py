@@ -21,7 +21,7 @@ from partwise.tasks.streams import Corpus
 from partwise.train import Recipe
 from partwise.train.data import load_data, text_of
 from partwise.train.exported import load_exported
-from partwise.train.factories import factory_named
+from partwise.train.factories import network_from
 from partwise.train.hf import load_pretrained
 from partwise.train.network import load_chain, load_weights
 from partwise.train.onnx_network import load_onnx
@@ -242,14 +242,12 @@ def _made(
     out: Path | None,
 ) -> Network:
     """A network that a factory makes, with the weights of a file."""
-    model = factory_named(factory)()
-    if not isinstance(model, nn.Module):
-        raise DataError(f"{factory} gave a {type(model).__name__}, wanted a torch.nn.Module")
-    load_weights(model, read_state(path), str(path))
     if texts:
         raise DataError("--text is for pretrained models and runs; a factory's data go into --data")
     read = _table_reader(data, targets)
     known = None if read is None else read()
+    model = network_from(factory, known)
+    load_weights(model, read_state(path), str(path))
     example = known.batch("train", 2, 0).x if isinstance(known, Task) else None
     units = unit_map(model.eval(), example)
     return Network(model, units, None, out, f"made by {factory}", read)

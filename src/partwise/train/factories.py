@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from torch import nn
 
 from partwise.errors import RecipeError, first_line
 
@@ -33,6 +36,40 @@ def factory_named(name: str) -> Callable[..., Any]:
         raise RecipeError(f"factory = {name} is no function but a {type(found).__name__}")
     made: Callable[..., Any] = found
     return made
+
+
+def network_from(name: str, data: object | None) -> nn.Module:
+    """The network that a user's function makes, given the data where it takes an argument.
+
+    Args:
+        name: `package.module:function`; its code is run.
+        data: a `Task` or `Text`; None where nobody gave any.
+
+    Raises:
+        RecipeError: if there is no such function, it wants data and there are none, or it gives no
+            network.
+    """
+    make = factory_named(name)
+    if not _takes_data(make):
+        made = make()
+    elif data is None:
+        raise RecipeError(f"{name} takes the data as its argument; give them with --data")
+    else:
+        made = make(data)
+    if not isinstance(made, nn.Module):
+        raise RecipeError(f"{name} gave a {type(made).__name__}, wanted a torch.nn.Module")
+    return made
+
+
+def _takes_data(make: Callable[..., Any]) -> bool:
+    """Whether a function cannot be called without an argument."""
+    try:
+        inspect.signature(make).bind()
+    except TypeError:
+        return True
+    except ValueError:  # no signature is known, as of some built-in classes
+        return False
+    return False
 
 
 @contextlib.contextmanager

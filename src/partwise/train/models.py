@@ -12,7 +12,7 @@ from partwise.errors import DataError, RecipeError
 from partwise.graph import UnitMap, unit_map
 from partwise.graph.transformer import transformer_map
 from partwise.tasks import Data, Task, Text
-from partwise.train.factories import factory_named
+from partwise.train.factories import network_from
 from partwise.train.gpt import GPT, GPTConfig
 from partwise.train.network import mlp
 from partwise.train.recipe import (
@@ -108,12 +108,9 @@ def _shape(model: ConvModel, task: Task) -> tuple[int, int, int]:
 
 
 def _own(model: FactoryModel, data: Data, seed: int) -> nn.Module:
-    make = factory_named(model.factory)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made = make(data)
-    if not isinstance(made, nn.Module):
-        raise RecipeError(f"{model.factory} gave a {type(made).__name__}, wanted an nn.Module")
+        made = network_from(model.factory, data)
     if isinstance(data, Task):
         _refuse_other_outputs(made, data, model.factory)
     return made

@@ -58,6 +58,8 @@ class ClaimJudge:
 
     def rates(self, words: Description, samples: Samples) -> NDArray[np.float64] | Failed:
         """See `Judge`."""
+        if not _effects(words.claims):
+            return Failed(reason="no effect is claimed")
         heads, rows = samples.of_head()
         promised = np.zeros(len(samples))
         for claim in _effects(words.claims):

@@ -73,13 +73,16 @@ def describe_interface(evidence: Evidence) -> Description:
     text, (a, b) = _text(evidence), evidence.modules
     used = [(d, moved) for d in text.directions if (moved := _moved(d.slices))]
     words = [_direction_words(direction) for direction in text.directions]
-    name = f"carries: {a} and {b}" if used else f"idle: {a} and {b}"
+    claims = tuple(claim for d in text.directions for claim in _interface_claims(d))
+    little = any(isinstance(c, InterfaceClaim) and c.relation == "at least" for c in claims)
+    what = "carries" if used else "carries little" if little else "idle"
+    name = f"{what}: {a} and {b}"
     size = f"Modules {a} and {b} share {evidence.interface_frac:.2%} of the network's capacity."
     return Description(
         name=name,
         sentence=f"{size} {' '.join(words)}"[:400],
         paragraph=" ".join([size, *(_wire_words(d) for d in text.directions)])[:2000],
-        claims=tuple(claim for d in text.directions for claim in _interface_claims(d)),
+        claims=claims,
     )
 
 
