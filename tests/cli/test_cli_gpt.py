@@ -223,8 +223,8 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, run, monkeypatch, capfd):
         code, said, error = partwise(monkeypatch, capfd, *arguments)
         assert code == 2, (arguments, said, error)
         assert words in error, (arguments, error)
-        assert error.count("partwise: ") == 1, error
-        assert "Traceback" not in error
+        assert error.startswith("partwise: "), error
+        assert error.count("\n") == 1, error
     assert not (folder / "new").exists()
 
 
@@ -309,6 +309,8 @@ def test_what_does_not_fit_a_language_model_ends_in_one_line(folder, run, monkey
     read = ("--text", folder / "letters.txt")
     made = folder / "foreign"
     made.mkdir()
+    if not (run / "modules.json").exists():
+        assert partwise(monkeypatch, capfd, "cut", run)[0] == 0
     (made / "modules.json").write_text((run / "modules.json").read_text())
     calls = {
         ("explain", folder / "gpt2", "--out", folder / "a"): "give --text",

@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import logging
+import sys
 
 import pytest
 import typer
@@ -9,6 +11,7 @@ from safetensors.torch import save_file
 from test_cli import RECIPE, partwise
 
 from partwise.cli import VERBS, app
+from partwise.cli.console import silenced
 from partwise.train.network import mlp
 
 QUICK = ("--set", "steps=40")
@@ -112,6 +115,25 @@ def test_the_demo_prints_its_summary(tmp_path, monkeypatch):
         assert words in done.stdout
     found = json.loads(partwise("demo", "--json").stdout)
     assert found == {**summary, "report": str(tmp_path / "report.html")}
+
+
+@pytest.mark.parametrize("error", [typer.Abort, KeyboardInterrupt])
+def test_a_question_that_is_not_answered_is_an_interruption(error, monkeypatch):
+    def asked(*_, **__):
+        raise error
+
+    monkeypatch.setattr("partwise.cli.app", asked)
+    done = partwise("cut", "x")
+    assert (done.returncode, done.stderr) == (130, "partwise: interrupted\n")
+
+
+def test_libraries_are_silenced_and_heard_again(capsys):
+    with silenced():
+        print("noise")
+        print("noise", file=sys.stderr)
+        logging.getLogger("partwise.strange").critical("noise")
+    print("heard")
+    assert capsys.readouterr() == ("heard\n", "")
 
 
 def test_shells_complete_commands_and_recipes():

@@ -77,6 +77,10 @@ def test_runs_on_rows_are_evaluated(made):
     found = json.loads(partwise(*given, "--json").stdout)
     assert found["loss"]["low"] <= found["loss"]["mean"] <= found["loss"]["high"]
     assert found["run_losses"].keys() == found["baseline_losses"].keys()
+    other = partwise("eval", made / "b" / "deep", "--baseline", made / "a", "--json")
+    other = json.loads(other.stdout)
+    assert other["run_losses"] == found["baseline_losses"] != found["run_losses"]
+    assert other["loss"]["mean"] == -found["loss"]["mean"]
     same = json.loads(partwise("eval", made / "a", "--baseline", made / "a", "--json").stdout)
     assert same["loss"]["mean"] == 0
     wrong = {("--task", "x", *given[2:]): "leave out --task", (): "--baseline RUN"}
