@@ -62,7 +62,8 @@ def _list(output: Output, place: Path) -> None:
         rows = [summary(path) for path in found]
     table = Table(title=escape(f"Runs under {place}"))
     for column in ("run", "learns", "model", "penalty", "steps", "loss", "modules", "interface"):
-        table.add_column(column, justify="left" if column in LEFT else "right")
+        justify: Any = "left" if column in LEFT else "right"
+        table.add_column(column, justify=justify, min_width=len(column))
     table.add_column("done", overflow="fold")
     for row in rows:
         name = os.path.relpath(row["run"], place)
