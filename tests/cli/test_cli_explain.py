@@ -181,3 +181,15 @@ def test_wrong_options_end_in_one_line(run, options, named):
     done = partwise("explain", run, *options)
     assert done.returncode == 2
     assert named in done.stderr.splitlines()[-1]
+
+
+def test_the_model_that_writes_scores_its_words(run):
+    done = partwise("explain", run, "--llm", "mock", "--judge")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("the words tell who needs it") == 2
+
+
+def test_a_judge_needs_a_model(run):
+    done = partwise("explain", run, "--judge")
+    assert done.returncode == 2
+    assert "say which with --llm" in done.stderr

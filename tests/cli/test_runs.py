@@ -24,11 +24,14 @@ def made(tmp_path_factory):
 def test_runs_are_listed(made):
     done = partwise("runs", made)
     assert done.returncode == 0, done.stderr
-    (first,) = (line for line in done.stdout.splitlines() if "│ a " in line)
+    (first,) = (line for line in done.stdout.splitlines() if "│a " in line)
     cells = [cell.strip() for cell in first.split("│")[1:-1]]
     assert cells[:5] == ["a", "two-playgrounds", "mlp", "cut_tree", "4/4"]
     assert cells[-1] == "cut"
     assert "b/deep" in done.stdout
+    narrow = partwise("runs", made, COLUMNS="80").stdout
+    assert all(word in narrow for word in ("interface", "done", "cut", "4/4"))
+    assert "…" not in narrow
 
 
 def test_a_list_is_read_by_programs(made):
@@ -41,7 +44,7 @@ def test_a_list_is_read_by_programs(made):
 
 
 def test_a_run_lists_itself_and_a_damaged_one_says_so(made, tmp_path):
-    assert "│ a " in partwise("runs", made / "a").stdout
+    assert "│a " in partwise("runs", made / "a", COLUMNS="80").stdout
     shutil.copytree(made / "a", tmp_path / "worn")
     (tmp_path / "worn" / "recipe.toml").write_text("seed = 'x'\n")
     shutil.copytree(made / "a", tmp_path / "fresh")

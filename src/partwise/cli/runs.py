@@ -60,10 +60,10 @@ def _list(output: Output, place: Path) -> None:
     found = found_runs(place)
     with output.waiting("read the runs"):
         rows = [summary(path) for path in found]
-    table = Table(title=escape(f"Runs under {place}"))
+    table = Table(title=escape(f"Runs under {place}"), padding=(0, 1, 0, 0))
     for column in ("run", "learns", "model", "penalty", "steps", "loss", "modules", "interface"):
         justify: Any = "left" if column in LEFT else "right"
-        table.add_column(column, justify=justify, min_width=len(column))
+        table.add_column(column, justify=justify, min_width=len(column), overflow="fold")
     table.add_column("done", overflow="fold")
     for row in rows:
         name = os.path.relpath(row["run"], place)
