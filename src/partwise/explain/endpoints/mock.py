@@ -38,5 +38,8 @@ def smallest(schema: dict[str, Any], name: str = "mock") -> Any:
     if schema.get("type") == "object":
         fields = schema.get("properties", {}).items()
         return {field: smallest(each, f"mock {field}") for field, each in fields}
-    plain = {"array": [], "string": name, "integer": 0, "number": 0.0, "boolean": False}
+    if schema.get("type") == "array":
+        least = schema.get("minItems", 0)
+        return [smallest(schema["items"], name)] * least if least else []
+    plain = {"string": name, "integer": 0, "number": 0.0, "boolean": False}
     return plain.get(schema.get("type", ""))
