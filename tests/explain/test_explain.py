@@ -24,8 +24,9 @@ from partwise.explain.claims import (
     ProgramClaim,
 )
 from partwise.explain.evidence import interface_evidence, module_evidence
+from partwise.explain.subject import Part
 from partwise.explain.values import Explained, Share
-from partwise.explain.verification import verify_claim
+from partwise.explain.verification import decide, try_on, verify_claim
 from partwise.tasks import task_from_arrays
 from partwise.tasks.task import Batch
 
@@ -268,3 +269,13 @@ def test_a_module_with_many_inputs_ignores_none_of_its_own():
     evidence = module_evidence(subject_of(model, labels, task), 0)
     assert len(evidence.units["input"]) == 150
     assert evidence.sized.startswith("150 in input")
+
+
+def test_what_holds_of_the_network_alone_is_no_claim_about_another_module(subject):
+    """Controls: moved to the other module, neither its program nor its blindness holds."""
+    program = ProgramClaim(head=0, program="x0 and x1", agreement=0.9)
+    blind = IgnoresClaim(inputs=(2, 3), head=0, maximum=0.1)
+    for module, outcomes in ((0, ["supported"] * 2), (1, ["undecided", "refuted"])):
+        part = Part("module", (module,))
+        verdicts = decide([try_on(subject, part, claim) for claim in (program, blind)])
+        assert [each.outcome for each in verdicts] == outcomes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
 from partwise.explain.chance import input_band
@@ -25,7 +26,7 @@ MOST_NAMES = 8
 
 class IgnoresClaim(BaseClaim):
     """Taking these inputs from another sample changes a head's mean loss by at most `maximum`, in
-    the head's unit.
+    the head's unit. About a module it can only be claimed of inputs that are not the module's own.
     """
 
     about: ClassVar[tuple[str, ...]] = ("module", "interface")
@@ -47,6 +48,9 @@ class IgnoresClaim(BaseClaim):
         """The size of what the swap adds, against as many random inputs."""
         if max(self.inputs) >= len(subject.task.inputs) or min(self.inputs) < 0:
             raise WrongClaimError("it names an input that does not exist")
+        own = set(np.flatnonzero(np.isin(subject.labels[: len(subject.task.inputs)], part.modules)))
+        if part.kind == "module" and own & set(self.inputs):
+            raise WrongClaimError("it names inputs of this module, which are no others'")
         head, measures = known_head(subject, self.head), measures_on(subject, "")
         added = measures.of_inputs(self.inputs, head)
         chance = input_band(subject, "claims", self.inputs).low(head)

@@ -6,10 +6,12 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from partwise.explain.chance import lesion_band
 from partwise.explain.claims.base import (
     BaseClaim,
     Measured,
     ProgramText,
+    UntellingError,
     Where,
     checked_program,
     finding,
@@ -66,11 +68,31 @@ class ProgramClaim(BaseClaim):
         """The share of samples where they agree, against always the commonest answer.
 
         A value agrees within a tenth of the values' standard deviation; by chance, the median does.
+        A program of a module must be of a question that needs this module more than random units.
         """
         given = parse_program(self.program).evaluate(subject.variables("claims"))
         head, measures = known_head(subject, self.head), measures_on(subject, self.where)
         agreement, chance = measures.of_program(given, head)
+        if part.kind == "module" and subject.modules > 1 and agreement.mean >= self.agreement:
+            _refuse_needless(subject, part.modules[0], head)
         return finding(measures, agreement, self.agreement, "at least", chance, "of samples")
+
+
+def _refuse_needless(subject: Subject, module: int, head: int) -> None:
+    """Stops where the question needs the module no more than as many random units.
+
+    Raises:
+        UntellingError: naming what both removals add to its loss.
+    """
+    measures = measures_on(subject, "")
+    change = measures.change_without_module(module)
+    band = lesion_band(subject, measures.split, module)
+    own, random = float(change[:, head].mean()), band.beyond_elsewhere(head, None, change)
+    if own <= random:
+        raise UntellingError(
+            f"without the module the question's loss moves by {own:.3g}, without as many random "
+            f"units by {float(random):.3g}: the program is not its own"
+        )
 
 
 def is_value(names: Names, head: int) -> bool:

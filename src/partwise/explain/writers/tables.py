@@ -242,10 +242,19 @@ def _activation_claims(evidence: Evidence) -> list[Claim]:
     return claims[:MOST_ACTIVATIONS]
 
 
+def _needs(evidence: Evidence) -> bool:
+    """Whether the fitted question clearly needs the part, more than random ones; all need all."""
+    layer = next(iter(evidence.units), "")
+    if len(evidence.units.get(layer, ())) == len(evidence.inputs):
+        return True
+    own = [e for e in evidence.effects if e.head == evidence.fitted_head]
+    return any(each.spread is None or each.spread.stands_out for each in own)
+
+
 def _program_claims(evidence: Evidence) -> list[Claim]:
     if evidence.fitted is None or evidence.fitted_head is None:
         return []
-    if evidence.fitted_safe <= evidence.fitted_chance + 0.01:
+    if evidence.fitted_safe <= evidence.fitted_chance + 0.01 or not _needs(evidence):
         return []
     return [
         ProgramClaim(
