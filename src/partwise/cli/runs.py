@@ -36,7 +36,7 @@ def runs(
         list[Path] | None,
         typer.Argument(
             help="A directory to look under (runs, if left out), or the runs to compare.",
-            metavar="[DIR | RUN RUN...]",
+            metavar="DIR | RUN RUN...",
             show_default=False,
         ),
     ] = None,
