@@ -110,10 +110,8 @@ def claims_summary(rows: list[Row]) -> Row:
     return {
         "claims": {f"{k}_frac": v for k, v in _shares([row["claims"] for row in rows]).items()},
         "controls": {
-            "supported_frac": _shares([row["controls"][c] for row in rows for c in CONTROLS])[
-                "supported"
-            ],
-            **{c: _shares([row["controls"][c] for row in rows])["supported"] for c in CONTROLS},
+            "supported_frac": _held(rows, CONTROLS),
+            **{control: _held(rows, [control]) for control in CONTROLS},
         },
         "trained": [_task(task, rows) for task in dict.fromkeys(row["family"] for row in rows)],
     }
@@ -127,7 +125,7 @@ def claims_table(record: Record) -> str:
     for task in dict.fromkeys(row["family"] for row in record.rows):
         own = [row for row in record.rows if row["family"] == task]
         claims = _shares([row["claims"] for row in own])
-        held = [_shares([row["controls"][c] for row in own])["supported"] for c in CONTROLS]
+        held = [_held(own, [control]) for control in CONTROLS]
         cells = [f"{claims[k]:.0%}" for k in ("supported", "refuted", "undecided")]
         cells += [f"{share:.0%}" for share in held]
         cells.append(f"{mean(each for row in own for each in row['explained']):.0%}")
@@ -148,6 +146,12 @@ def _task(task: str, rows: Sequence[Row]) -> Row:
         "loss_recovered": mean(recovered) if recovered else None,
         "program_size": mean(row["program_size"] for row in own),
     }
+
+
+def _held(rows: Sequence[Row], controls: Sequence[str]) -> float:
+    """Share of claims that hold in controls; a network of one module has no other to move them to."""
+    found = [row["controls"][c] for row in rows for c in controls if row["modules"] > 1]
+    return _shares(found)["supported"]
 
 
 def _shares(rows: Sequence[Row]) -> dict[str, float]:

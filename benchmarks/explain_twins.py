@@ -237,10 +237,14 @@ def _by_seed(record: Record, task: str, kind: str) -> dict[str, Row]:
     return {row["setting"]: row[kind] for row in own if kind in row}
 
 
+def _asked(questions: int) -> str:
+    return "1 question" if questions == 1 else f"{questions} questions"
+
+
 def means_table(record: Record) -> str:
     """Means over seeds, as a Markdown table."""
     head = "| task | network | seeds | held-out loss | parts | "
-    lines = [head + " | ".join(f"{k} questions" for k in QUESTIONS) + " |", "|---" * 9 + "|"]
+    lines = [head + " | ".join(map(_asked, QUESTIONS)) + " |", "|---" * 9 + "|"]
     for task in dict.fromkeys(row["family"] for row in record.rows):
         for kind in KINDS:
             rows = list(_by_seed(record, task, kind).values())
@@ -260,7 +264,7 @@ def _line(task: str, name: str, rows: Sequence[Row], field: str) -> str:
 
 def differences_table(record: Record) -> str:
     """Paired differences with their intervals, as a Markdown table."""
-    lines = ["| task | modular minus | " + " | ".join(f"{k} questions" for k in QUESTIONS) + " |"]
+    lines = ["| task | modular minus | " + " | ".join(map(_asked, QUESTIONS)) + " |"]
     lines.append("|---" * 6 + "|")
     for kind in KINDS[1:]:
         by_length = [differences(record, kind, k) for k in QUESTIONS]

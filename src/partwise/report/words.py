@@ -115,4 +115,3 @@ def named_program(text: str, inputs: Sequence[str]) -> str:
     except ProgramError:
         return text
     return words.removeprefix("it is ").replace("; ", ";\n")
-
