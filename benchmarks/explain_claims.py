@@ -149,7 +149,7 @@ def _task(task: str, rows: Sequence[Row]) -> Row:
 
 
 def _held(rows: Sequence[Row], controls: Sequence[str]) -> float:
-    """Share of claims that hold in controls; a network of one module has no other to move them to."""
+    """Share of claims that hold in controls; one module has no other to move its claims to."""
     found = [row["controls"][c] for row in rows for c in controls if row["modules"] > 1]
     return _shares(found)["supported"]
 
