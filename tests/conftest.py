@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch; `make test` has a worker per core
+os.environ.pop("COLUMNS", None)  # a console that is made under it keeps that width for good
+
+import partwise.cli.console  # noqa: F401, made here, so that tests can change its width
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = [
