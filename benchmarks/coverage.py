@@ -132,7 +132,8 @@ def one_of_each(subject: Subject, rng: np.random.Generator) -> list[tuple[Eviden
     cut = max(abs(other.effects[head].loss_after - other.effects[head].loss_before), 1e-3)
     profile = module.profiles[0]
     f1 = min(1.0, profile.f1 * factor)
-    inputs = tuple(range(4, 6))
+    foreign = np.flatnonzero(subject.labels[: len(subject.task.inputs)] != 0)[:2]
+    inputs = tuple(foreign.tolist())
     return [
         (module, EffectClaim(head=head, minimum=effect * factor)),
         (module, NoEffectClaim(head=head, maximum=effect * factor)),
@@ -224,6 +225,8 @@ def one_draw(
         claims += [(evidence, claim) for claim in ProgramWriter().write(evidence).claims]
     truth = Truth(subject, population)
     for (evidence, claim), verdict in zip(claims, verify_claims(subject, claims), strict=True):
+        if not verdict.samples:
+            continue  # it was not tested: there is no interval
         real = truth.of(evidence, claim)
         covers = verdict.low - 1e-9 <= real <= verdict.high + 1e-9
         yield claim.kind, covers, verdict.outcome != "undecided", is_contradicted(verdict, real)

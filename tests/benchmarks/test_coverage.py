@@ -8,7 +8,7 @@ from benchmarks.coverage import SIZES, is_contradicted, one_draw, populations
 def test_intervals_hold_and_no_verdict_is_contradicted():
     found = list(populations())
     covered, decided, wrong = [], 0, 0
-    for draw in range(6):
+    for draw in range(7):
         for _, covers, is_decided, is_wrong in one_draw(
             found[draw % 4], SIZES[draw % 3], 500 + draw
         ):
