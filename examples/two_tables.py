@@ -34,6 +34,7 @@ def glued(pairs: int = 2000):
         },
         inputs=[*tumours.feature_names, *wines.feature_names],
         splits=splits,
+        groups=np.stack([first, second], 1),  # rows that share a tumour are not independent
     )
 
 
