@@ -21,13 +21,10 @@ def glued(pairs: int = 2000):
         rows.append([rng.choice(each, count) for each in own])
         splits += [split] * count
     first, second = np.hstack(rows)
-
-    def scaled(x):
-        return (x - x.mean(0)) / x.std(0)
-
+    scaled = [(table.data - table.data.mean(0)) / table.data.std(0) for table in (tumours, wines)]
     return task_from_arrays(
         "a tumour and a wine",
-        np.hstack([scaled(tumours.data)[first], scaled(wines.data)[second]]),
+        np.hstack([scaled[0][first], scaled[1][second]]),
         {
             "tumour": tumours.target_names[tumours.target[first]],
             "cultivar": wines.target_names[wines.target[second]],
