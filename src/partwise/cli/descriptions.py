@@ -49,10 +49,9 @@ def _print_one(output: Output, each: Explained) -> None:
 
 def _words_score(explained: Explained) -> str:
     """What the sentence is worth to a judge who reads nothing else."""
-    known = [s for s in explained.scores if s.judge != "claims" and s.kind == "simulation"]
-    if not known:
+    score = explained.judged
+    if score is None:
         return "untested words"
-    score = known[0]
     if score.failure:
         return f"untested words: the judge failed, {score.failure}"
     other = "" if score.control is None else f", other modules' words {score.control:.2f}"
@@ -68,11 +67,11 @@ def _told(explained: Explained) -> str:
     counts = [each.questions for each in explained.told[1:]]
     more = [f", {k} explain {share:.0%}" for k, share in zip(counts, rest, strict=True)]
     words = f"One yes-or-no question explains {first:.0%} of what its removal does{''.join(more)}."
-    claims = [s for s in explained.scores if s.judge == "claims" and s.kind == "simulation"]
-    if claims and not claims[0].failure:
-        other = claims[0].control
+    claims = explained.claims_score
+    if claims is not None and not claims.failure:
+        other = claims.control
         beside = "" if other is None else f" (other modules' claims: {other:.2f})"
-        words += f" Its claims predict who needs it: r = {claims[0].value:.2f}{beside}."
+        words += f" Its claims predict who needs it: r = {claims.value:.2f}{beside}."
     return words
 
 

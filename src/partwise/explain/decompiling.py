@@ -17,6 +17,7 @@ from partwise.programs.export_text import EVERYWHERE, TextRule, text_file
 from partwise.programs.fit import Table, Target, find_program
 from partwise.programs.language import parse_program
 from partwise.programs.wording import in_words
+from partwise.tasks.task import loss_unit
 
 MOST_WORDS = 600
 READ = ("token", "prev", "prev2", "induced", "stream")
@@ -47,9 +48,8 @@ def _title(title: str, composition: Composition) -> Iterator[str]:
     yield f"{title}: its modules as programs, written by Partwise. It needs NumPy only."
     yield composition.words
     for head in composition.heads:
-        unit = "of squared error" if head.kind == "value" else "nats"
         yield (
-            f"{head.name}: loss {head.loss_program:.4g} {unit}, the network "
+            f"{head.name}: loss {head.loss_program:.4g} {loss_unit(head.kind)}, the network "
             f"{head.loss_network:.4g}, without modules {head.loss_without:.4g}; right on "
             f"{head.accuracy_program:.1%}, the network on {head.accuracy_network:.1%}."
         )

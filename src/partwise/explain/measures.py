@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from partwise.explain.chance import givers
+from partwise.explain.chance import givers, lesion_band
 from partwise.explain.intervals import Estimate, limits_of
 from partwise.explain.subject import Subject
 from partwise.tasks import Split
@@ -58,6 +58,17 @@ class Measures:
         """What holding a module at its means adds to a head's loss."""
         added = {split: self.subject.losses_without_module(split, module) for split in self._known}
         return self._added(added, head)
+
+    def of_random_module(self, module: int, head: int) -> float:
+        """What holding as many random units adds to a head's loss, at most: to be beyond.
+
+        On a slice it counts from what holding the module adds elsewhere; see `Band`.
+        """
+        random = self.by_chance
+        band = lesion_band(self.subject, random.split, module)
+        return float(
+            band.beyond_elsewhere(head, random.among, random.change_without_module(module))
+        )
 
     def of_interface(self, pair: tuple[int, int], head: int, reader: int | None = None) -> Estimate:
         """What cutting the edges between two modules adds to a head's loss.

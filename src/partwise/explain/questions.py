@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from partwise.explain.evidence.slices import classes_of, streams_of, tokens_seen
+from partwise.explain.measures import Measures
 from partwise.explain.slice_words import slice_in_words
 from partwise.explain.subject import Subject
 from partwise.explain.values import Told
@@ -75,11 +76,13 @@ def told_in_questions(
 
 def lesion_effects(subject: Subject, split: Split, module: int) -> Effects:
     """(samples x questions,) what a module's removal adds to each loss, in nats or variances."""
-    added = subject.losses_without_module(split, module) - subject.losses(split)
-    spreads = subject.rows("train").y.double().var(0, correction=0).numpy()
-    values = [head.kind == "value" for head in subject.data.heads]
-    scales = np.where(values, np.maximum(spreads[: len(values)], 1e-12), 1.0)
-    effects: Effects = (added.double().numpy() / scales).T.reshape(-1)
+    measures, heads = Measures(subject, split), subject.data.heads
+    scales = [
+        max(measures.spread(k) ** 2, 1e-12) if head.kind == "value" else 1.0
+        for k, head in enumerate(heads)
+    ]
+    added = measures.change_without_module(module).double().numpy()
+    effects: Effects = (added / scales).T.reshape(-1)
     return effects
 
 

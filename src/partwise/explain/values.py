@@ -14,6 +14,7 @@ from partwise.explain.claims import Claim
 from partwise.explain.claims.base import ProgramText
 from partwise.explain.subject import Part
 from partwise.programs.language import parse_program
+from partwise.tasks.task import SQUARED
 
 
 class _Value(BaseModel):
@@ -273,7 +274,7 @@ class HeadEffect(_Value):
     @property
     def unit(self) -> str:
         """The loss's unit, in words."""
-        return "nats" if self.variance is None else "of squared error"
+        return "nats" if self.variance is None else SQUARED
 
     @property
     def added(self) -> float:
@@ -536,3 +537,17 @@ class Explained(_Value):
     writer: str
     scores: tuple[Score, ...] = ()
     told: tuple[Told, ...] = ()
+
+    @property
+    def judged(self) -> Score | None:
+        """What a language model made of name and sentence; None where none was asked."""
+        return next((s for s in self._simulations if s.judge != "claims"), None)
+
+    @property
+    def claims_score(self) -> Score | None:
+        """What the effect claims predict; None where there is no module."""
+        return next((s for s in self._simulations if s.judge == "claims"), None)
+
+    @property
+    def _simulations(self) -> list[Score]:
+        return [score for score in self.scores if score.kind == "simulation"]

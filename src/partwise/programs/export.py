@@ -85,28 +85,35 @@ def python_file(
     body = "\n\n\n".join(functions)
     called = [f"module_{m}" for m in range(modules) if any(a.module == m for a in answers)]
     cut = checked.cut()
-    return "\n".join(
-        [
-            *map(comment, title),
-            "",
-            "import numpy as np",
-            "",
-            f"INPUTS = {_listed(inputs)}",
-            f"ANSWERS = {_listed([answer.name for answer in answers])}",
-            f"USUAL = {[_short(answer.otherwise) for answer in answers]!r}",
-            "",
-            helpers_of(body),
-            "",
-            body,
-            "",
-            "",
-            _PREDICT.format(modules=f"{', '.join(called)},"),
-            f"WITHIN = {list(map(_short, cut.within))!r}  # how far an answer may be off",
-            f"ROWS = {_rows(cut.rows)}",
-            f"NETWORK = {_rows(cut.network)}",
-            _CHECK,
-        ]
-    )
+    constants = [
+        f"INPUTS = {_listed(inputs)}",
+        f"ANSWERS = {_listed([answer.name for answer in answers])}",
+        f"USUAL = {[_short(answer.otherwise) for answer in answers]!r}",
+        "",
+    ]
+    rest = [
+        _PREDICT.format(modules=f"{', '.join(called)},"),
+        f"WITHIN = {list(map(_short, cut.within))!r}  # how far an answer may be off",
+        f"ROWS = {_rows(cut.rows)}",
+        f"NETWORK = {_rows(cut.network)}",
+        _CHECK,
+    ]
+    return numpy_file(title, constants, body, rest)
+
+
+def numpy_file(
+    title: Iterable[str], constants: Sequence[str], body: str, rest: Sequence[str]
+) -> str:
+    """A Python file: comments, the import, constants, the helpers that `body` calls, and the rest.
+
+    Args:
+        title: what is known of the whole.
+        constants: lines before the helpers.
+        body: the functions.
+        rest: lines after them.
+    """
+    head = [*map(comment, title), "", "import numpy as np", "", *constants]
+    return "\n".join([*head, helpers_of(body), "", body, "", "", *rest])
 
 
 _PREDICT = '''def predict(inputs):

@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from partwise.programs.export import comment
+from partwise.programs.export import comment, numpy_file
 from partwise.programs.language import Program
-from partwise.programs.numpy_code import TEXTS, helpers_of, numpy_expression
+from partwise.programs.numpy_code import TEXTS, numpy_expression
 
 EVERYWHERE = -1
 """In place of a module's number: what holds of the whole network."""
@@ -51,20 +51,7 @@ def text_file(title: Iterable[str], rules: Sequence[TextRule], modules: int) -> 
     ]
     body = "\n\n\n".join(functions)
     called = ", ".join(map(_name, sorted({rule.module for rule in rules})))
-    return "\n".join(
-        [
-            *map(comment, title),
-            "",
-            "import numpy as np",
-            "",
-            helpers_of(body),
-            "",
-            body,
-            "",
-            "",
-            _REST.format(modules=f"{called},"),
-        ]
-    )
+    return numpy_file(title, [], body, [_REST.format(modules=f"{called},")])
 
 
 def _function(module: int, rules: Sequence[TextRule]) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from partwise.explain import Description, Evidence, Explained, Failed
-from partwise.explain.values import Example, Score, Share, Told
+from partwise.explain.values import Example, Score, Share
 from partwise.report.claims import ClaimRow, claim_rows
 from partwise.report.palette import picture_colour
 from partwise.report.patches import MapRow, map_rows
@@ -83,32 +83,23 @@ class Card:
         return f"{self.explained.evidence.kind}-{'-'.join(map(str, self.modules))}"
 
     @property
-    def told(self) -> tuple[Told, ...]:
-        """What short descriptions tell of it."""
-        return self.explained.told
-
-    @property
     def judged(self) -> Score | None:
-        """What a language model made of name and sentence; None where none was asked."""
-        return self._simulation(lambda judge: judge != "claims")
+        """What a language model made of name and sentence, where it rated them."""
+        return _known(self.explained.judged)
 
     @property
     def claims_score(self) -> Score | None:
-        """What its effect claims predict."""
-        return self._simulation(lambda judge: judge == "claims")
-
-    def _simulation(self, chosen: Callable[[str], bool]) -> Score | None:
-        found = (
-            score
-            for score in self.explained.scores
-            if score.kind == "simulation" and chosen(score.judge) and not score.failure
-        )
-        return next(found, None)
+        """What its effect claims predict, where there are any."""
+        return _known(self.explained.claims_score)
 
     @property
     def name(self) -> str:
         """What the writer called it."""
         return self.description.name if self.description else "no description"
+
+
+def _known(score: Score | None) -> Score | None:
+    return None if score is None or score.failure else score
 
 
 def cards_of(explained: Sequence[Explained], kind: str) -> list[Card]:

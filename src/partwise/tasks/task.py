@@ -57,6 +57,14 @@ Draw = Callable[[Split, int, np.random.Generator], Batch]
 DrawRows = Callable[[Split, int, np.random.Generator], Rows]
 
 
+SQUARED = "of squared error"
+
+
+def loss_unit(kind: str) -> str:
+    """The unit of a head's losses, in words."""
+    return SQUARED if kind == "value" else "nats"
+
+
 @dataclass(frozen=True)
 class Head:
     """A run of outputs that answer one question.
@@ -85,7 +93,7 @@ class Head:
     @property
     def unit(self) -> str:
         """The unit of `losses`, in words."""
-        return "of squared error" if self.kind == "value" else "nats"
+        return loss_unit(self.kind)
 
     def answers(self, outputs: Tensor) -> Tensor:
         """(b,) the answer given: class number, 0 or 1, or value."""

@@ -320,15 +320,6 @@ def _same_number(layers: Sequence[str], norm: str) -> str | None:
     return alike[0] if len(alike) == 1 else None
 
 
-def mlp_from_tensors(tensors: Mapping[str, Tensor], source: str) -> nn.Sequential:
-    """The ReLU network whose state dict these tensors are; see `chain_from_tensors`.
-
-    Raises:
-        CheckpointError: likewise.
-    """
-    return chain_from_tensors(tensors, source).model
-
-
 def load_chain(
     path: Path, layers: Sequence[str] | None = None, activation: str | None = None
 ) -> Chain:

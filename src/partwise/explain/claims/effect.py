@@ -6,7 +6,6 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from partwise.explain.chance import lesion_band
 from partwise.explain.claims.base import (
     Amount,
     BaseClaim,
@@ -45,9 +44,6 @@ class EffectClaim(BaseClaim):
         """What the lesion adds, against random ones of as many units."""
         head, measures = known_head(subject, self.head), measures_on(subject, self.where)
         added = measures.of_module(part.modules[0], head)
-        random = measures.by_chance
-        band = lesion_band(subject, random.split, part.modules[0])
-        change = random.change_without_module(part.modules[0])
-        chance = band.beyond_elsewhere(head, random.among, change)
+        chance = measures.of_random_module(part.modules[0], head)
         unit = subject.data.heads[head].unit
         return finding(measures, added, self.minimum, "at least", chance, unit)

@@ -6,7 +6,6 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from partwise.explain.chance import lesion_band
 from partwise.explain.claims.base import (
     BaseClaim,
     Measured,
@@ -23,10 +22,9 @@ from partwise.explain.claims.base import (
 from partwise.explain.subject import Names, Part, Subject
 from partwise.programs.language import parse_program
 from partwise.programs.wording import in_words
+from partwise.tasks.task import SQUARED
 
 MOST_WORDS = 160
-SQUARED = "of squared error"
-"""The unit of a value's loss; see `Head.unit`."""
 
 
 class ProgramClaim(BaseClaim):
@@ -85,13 +83,12 @@ def _refuse_needless(subject: Subject, module: int, head: int) -> None:
         UntellingError: naming what both removals add to its loss.
     """
     measures = measures_on(subject, "")
-    change = measures.change_without_module(module)
-    band = lesion_band(subject, measures.split, module)
-    own, random = float(change[:, head].mean()), band.beyond_elsewhere(head, None, change)
+    own = float(measures.change_without_module(module)[:, head].mean())
+    random = measures.of_random_module(module, head)
     if own <= random:
         raise UntellingError(
             f"without the module the question's loss moves by {own:.3g}, without as many random "
-            f"units by {float(random):.3g}: the program is not its own"
+            f"units by {random:.3g}: the program is not its own"
         )
 
 

@@ -4,6 +4,8 @@
     evidence.v3.md   the user's turn: the evidence, its parts, its neighbours
     again.v1.md      what is said once to a reply that cannot be used
     names.v1.md      the task of the last pass, which makes names consistent
+    judge.v1.md      the task of a judge, who rates samples by a description
+    samples.v1.md    the judge's user's turn: name, sentence, samples
 
 A template that changes gets a new number: replies are kept by the hash of what was sent.
 """
@@ -11,6 +13,7 @@ A template that changes gets a new number: replies are kept by the hash of what 
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -30,6 +33,7 @@ from partwise.tasks.text import VARIABLES
 from partwise.tasks.words import CLASSES
 
 DESCRIBE, EVIDENCE, AGAIN, NAMES = "describe.v3", "evidence.v3", "again.v1", "names.v1"
+JUDGE, SAMPLES = "judge.v1", "samples.v1"
 MOST_NEIGHBOURS = 32
 LONGEST_WORDS = 20_000
 
@@ -94,6 +98,29 @@ def names_prompt(described: Sequence[Neighbour]) -> Prompt:
     user = fence("descriptions", _told(described, len(described)))
     messages = _message("system", _template(NAMES).render()), _message("user", user)
     return Prompt(messages, NewNames.model_json_schema(), NAMES)
+
+
+def judge_prompt(
+    words: Description, samples: Sequence[str], schema: dict[str, Any], most: int
+) -> Prompt:
+    """The conversation that asks how much samples need a part; claims and evidence stay out.
+
+    Args:
+        words: of which name and sentence are shown.
+        samples: what is to be rated.
+        schema: of the reply.
+        most: the highest rating.
+    """
+    given = [{"sample": k, "text": text} for k, text in enumerate(samples)]
+    user = _template(SAMPLES).render(
+        name=json.dumps(words.name),
+        description=json.dumps(words.sentence),
+        samples=json.dumps(given, ensure_ascii=False),
+        count=len(samples),
+        most=most,
+    )
+    messages = _message("system", _template(JUDGE).render()), _message("user", user)
+    return Prompt(messages, schema, JUDGE)
 
 
 def _message(role: str, content: str) -> Message:
@@ -170,6 +197,7 @@ __all__ = [
     "NewNames",
     "again_prompt",
     "description_prompt",
+    "judge_prompt",
     "names_prompt",
     "reply_schema",
 ]

@@ -110,37 +110,50 @@ def score_words(
     """
     kind = "endpoint" if isinstance(judge, EndpointJudge) else "claims"
     samples = samples_of(subject, SAMPLES[kind] if most is None else most)
+    weights = _weights(samples)
     rated = [judge.rates(w, samples) if isinstance(w, Description) else w for w in words]
     return [
-        _scores(samples, rated, module, judge) if isinstance(w, Description) else []
+        _scores(samples, weights, rated, module, judge) if isinstance(w, Description) else []
         for module, w in enumerate(words)
     ]
 
 
 def _scores(
-    samples: Samples, rated: Sequence[Array | Failed], module: int, judge: Judge
+    samples: Samples, weights: Array, rated: Sequence[Array | Failed], module: int, judge: Judge
 ) -> list[Score]:
     own, effects = rated[module], samples.effects(module)
     if isinstance(own, Failed):
         return [Score(kind=kind, judge=judge.name, failure=own.reason) for kind in KINDS]
     others = [r for k, r in enumerate(rated) if k != module and not isinstance(r, Failed)]
-    weights, found = _weights(samples), []
+    found = []
     for kind, measure in KINDS.items():
         seen = [r if kind == "simulation" else _said(judge, r) for r in (own, *others)]
-        value, *control = (_plainly(measure, each, effects) for each in seen)
-        low, high = np.quantile(measure(weights, seen[0], effects), (0.025, 0.975))
-        found.append(
-            Score(
-                kind=kind,
-                judge=judge.name,
-                value=value,
-                low=float(low),
-                high=float(high),
-                control=float(np.mean(control)) if control else None,
-                samples=len(samples),
-            )
-        )
+        control = [_plainly(measure, each, effects) for each in seen[1:]]
+        beside = float(np.mean(control)) if control else None
+        found.append(_score(kind, judge, measure, weights, seen[0], effects, beside))
     return found
+
+
+def _score(
+    kind: Literal["simulation", "detection", "fuzzing"],
+    judge: Judge,
+    measure: Measure,
+    weights: Array,
+    said: Array,
+    truth: Array,
+    control: float | None,
+) -> Score:
+    """A measure of what was said, with its interval."""
+    low, high = np.quantile(measure(weights, said, truth), (0.025, 0.975))
+    return Score(
+        kind=kind,
+        judge=judge.name,
+        value=_plainly(measure, said, truth),
+        low=float(low),
+        high=float(high),
+        control=control,
+        samples=len(said),
+    )
 
 
 def _said(judge: Judge, rates: Array) -> Array:
@@ -185,18 +198,9 @@ def _fuzzed(
     rates = judge.rated(words, texts)
     if isinstance(rates, Failed):
         return Score(kind="fuzzing", judge=judge.name, failure=rates.reason)
-    said, truth = _said(judge, rates), right.astype(np.float64)
     weights = np.random.default_rng((seed, 7)).standard_exponential((DRAWS, len(right)))
-    low, high = np.quantile(balanced(weights, said, truth), (0.025, 0.975))
-    return Score(
-        kind="fuzzing",
-        judge=judge.name,
-        value=_plainly(balanced, said, truth),
-        low=float(low),
-        high=float(high),
-        control=0.5,
-        samples=len(right),
-    )
+    truth = right.astype(np.float64)
+    return _score("fuzzing", judge, balanced, weights, _said(judge, rates), truth, 0.5)
 
 
 def _marked(subject: Subject, module: int, seed: int) -> tuple[list[str], NDArray[np.bool_]]:
